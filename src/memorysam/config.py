@@ -1,0 +1,260 @@
+"""One typed tree of settings, read from strict YAML. An unknown key is an error that names the nearest known one.
+
+Every field's docstring is its help text on the command line.
+"""
+
+from collections.abc import Hashable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from memorysam.errors import SettingsError, did_you_mean
+from memorysam.spec import STRIDE, Size
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=0)]
+
+
+class Settings(BaseModel):
+    """Base of all groups of settings."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, use_attribute_docstrings=True)
+
+
+class TrainedParts(Settings):
+    """Which parts of the model train. The default is the paper's: everything but the image encoder's own weights."""
+
+    encoder: bool = False
+    """The image encoder's own weights (on by itself for the micro backbone, which has no pretrained weights)."""
+    lora: bool = True
+    """The low-rank matrices in the image encoder."""
+    memory: bool = True
+    """Memory attention and memory encoder (the released training script freezes them)."""
+    decoder: bool = True
+    """The mask decoder, except its IoU and object-score heads, which no loss reaches."""
+
+
+class ModelSettings(Settings):
+    """The network."""
+
+    name: Literal["memorysam"] = "memorysam"
+    """Which method."""
+    backbone: str = "sam2-base-plus"
+    """sam2-{tiny,small,base-plus,large}, sam2.1-{tiny,small,base-plus,large}, or micro."""
+    weights: str | None = None
+    """Where training starts: a SAM2 file (.pt), a Hub directory or id, or a MemorySAM checkpoint. Only micro can do without;
+    'random' says on purpose that there are none."""
+    image_size: Size = (1024, 1024)
+    """Height and width of what the network sees, multiples of 32."""
+    lora_rank: Count = 4
+    """Rank of the low-rank matrices on q and v; 0 for none."""
+    memory: bool = True
+    """Whether later modalities attend to the memory of earlier ones."""
+    residual: bool = True
+    """Memory residual connection: the mean over all modalities' masks; off: the last one's mask."""
+    object_gate: bool = False
+    """SAM2's gate: where the object score is negative, all logits become -1024 and the memory is marked empty."""
+    prototypes: Literal["paper", "released", "off"] = "paper"
+    """Form of the class prototype loss: the paper's, the released code's, or none."""
+    prototype_momentum: Annotated[float, Field(gt=0, le=1)] = 0.2
+    """Weight of the newest prototype in the moving average."""
+    dropout: Fraction = 0.1
+    """Dropout in memory attention while training."""
+    train: TrainedParts = TrainedParts()
+
+    @field_validator("image_size")
+    @classmethod
+    def _legal(cls, size: Size) -> Size:
+        if any(side <= 0 or side % STRIDE for side in size):
+            near = [max(STRIDE, round(side / STRIDE) * STRIDE) for side in size]
+            raise ValueError(f"{list(size)} is not made of multiples of {STRIDE}: the nearest legal size is {near}")
+        return size
+
+
+class DataSettings(Settings):
+    """The data."""
+
+    dataset: str = "scenes"
+    """A dataset.yaml, or 'scenes' for the built-in procedural world."""
+    root: Path | None = None
+    """Folder of the data; overrides the one in dataset.yaml."""
+    modalities: tuple[str, ...] | None = None
+    """Which modalities, in the order in which the model sees them; all of the data set's when left out."""
+    train_split: str = "train"
+    """Split that is trained on."""
+    val_split: str = "val"
+    """Split on which the best checkpoint is chosen."""
+    workers: Count = 2
+    """Processes that read and augment; 0 reads in the training process."""
+    scenes: tuple[Positive, Positive, Positive] = (2000, 100, 200)
+    """Number of training, validation and test scenes of the procedural world."""
+
+
+class AugmentSettings(Settings):
+    """Training augmentation; defaults are the paper's."""
+
+    scale: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (0.5, 2.0)
+    """Range of the random scale, relative to the network's size."""
+    flip: Fraction = 0.5
+    """Probability of a horizontal flip."""
+    jitter: Fraction = 0.2
+    """Probability of colour jitter on photometric modalities."""
+    jitter_strength: Fraction = 0.5
+    """Brightness, contrast and saturation are each multiplied by 1 +- this."""
+    blur: Fraction = 0.2
+    """Probability of a 3x3 Gaussian blur on photometric modalities."""
+
+    @field_validator("scale")
+    @classmethod
+    def _ordered(cls, scale: tuple[float, float]) -> tuple[float, float]:
+        if scale[0] > scale[1]:
+            raise ValueError(f"the smallest scale {scale[0]} is above the largest {scale[1]}")
+        return scale
+
+
+class TrainSettings(Settings):
+    """The optimisation; defaults are the paper's for DELIVER with all four modalities."""
+
+    epochs: Positive = 200
+    """Passes over the training split."""
+    batch_size: Positive = 4
+    """Samples in one step, over all processes and accumulated passes."""
+    accumulate: Positive = 1
+    """Forward passes that make up one step; divides the batch."""
+    lr: Annotated[float, Field(gt=0)] = 6e-4
+    """Learning rate after warm-up."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    """AdamW's weight decay; one-dimensional parameters have none."""
+    warmup_epochs: Annotated[float, Field(ge=0)] = 10
+    """Length of the linear warm-up."""
+    warmup_ratio: Annotated[float, Field(gt=0, le=1)] = 0.1
+    """Share of the learning rate at which warm-up starts."""
+    power: Annotated[float, Field(ge=0)] = 0.9
+    """Power of the polynomial decay."""
+    clip: Annotated[float, Field(gt=0)] | None = None
+    """Largest norm of the whole gradient; none by default, as in the original."""
+    prototype_weight: Annotated[float, Field(ge=0)] = 1.0
+    """Weight of the prototype loss (lambda of Eq. 13)."""
+    ohem_probability: Annotated[float, Field(gt=0, lt=1)] = 0.7
+    """Pixels whose true class has less than this probability are hard and kept."""
+    ohem_least: Annotated[float, Field(gt=0, le=1)] = 1 / 16
+    """At least this share of the labelled pixels is kept."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """bf16: mixed precision; weights, losses and prototypes stay fp32."""
+    checkpointing: bool = False
+    """Recompute activations in the backward pass: less memory, more time."""
+    seed: Count = 3407
+    """Fixes initial weights, data order, augmentation and dropout."""
+    validate_every: Positive = 1
+    """Epochs between two looks at the validation split."""
+    save_every: Annotated[float, Field(gt=0)] = 10.0
+    """Minutes between two saves of the whole state, besides the one after each epoch."""
+    log_every: Positive = 10
+    """Steps between two lines in the log."""
+    tensorboard: bool | None = None
+    """TensorBoard logs; by default if tensorboard is installed."""
+
+
+class EvaluateSettings(Settings):
+    """How predictions are made and scored."""
+
+    protocol: Literal["paper", "strict"] = "paper"
+    """paper: at the network's size, an absent class counts as 0. strict: at the label's size, absent classes are left out."""
+    method: Literal["resize", "windows"] = "resize"
+    """resize: the whole image at the network's size. windows: overlapping windows of that size at the image's own."""
+    overlap: Annotated[float, Field(ge=0, lt=1)] = 0.25
+    """Share of a window that it has in common with its neighbour, at least."""
+    flip: bool = False
+    """Average with the mirrored image."""
+    scales: tuple[Annotated[float, Field(gt=0)], ...] = (1.0,)
+    """Average over these scales of the image."""
+    batch_size: Positive = 1
+    """Images at once."""
+
+
+class RunSettings(Settings):
+    """Everything that makes a training run."""
+
+    model: ModelSettings = ModelSettings()
+    data: DataSettings = DataSettings()
+    augment: AugmentSettings = AugmentSettings()
+    train: TrainSettings = TrainSettings()
+    evaluate: EvaluateSettings = EvaluateSettings()
+
+
+T = TypeVar("T", bound=BaseModel)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML file that holds one mapping; tags, duplicate keys and anything executable are errors.
+
+    Raises:
+        SettingsError: no such file, not YAML, or not a mapping.
+    """
+    if not path.is_file():
+        raise SettingsError("there is no such file", where=path, fix="give the path of a YAML file")
+    try:
+        # A subclass of the safe loader: it builds plain data only.
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)  # noqa: S506
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SettingsError("this file is not valid YAML", where=path, expected="plain settings", fix=str(error)) from None
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise SettingsError("this file does not hold settings", where=path, expected="lines of the form key: value")
+    return content
+
+
+def build(kind: type[T], values: Mapping[str, Any], where: object) -> T:
+    """Validate `values` into a `kind`.
+
+    Raises:
+        SettingsError: the first wrong key or value, with its place, what was expected and the nearest known key.
+    """
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        raise _explain(kind, error, where) from None
+
+
+def _explain(kind: type[BaseModel], error: ValidationError, where: object) -> SettingsError:
+    """Turn pydantic's report into one message about its first entry."""
+    entries = error.errors(include_url=False)
+    entry = entries[0]
+    key = ".".join(str(part) for part in entry["loc"])
+    more = f" (and {len(entries) - 1} more)" if len(entries) > 1 else ""
+    place = f"{where}, key {key!r}" if key else str(where)
+    if entry["type"] == "extra_forbidden":
+        known = _known_keys(kind, entry["loc"][:-1])
+        return SettingsError(f"unknown setting {key!r}{more}", where=where, fix=did_you_mean(str(entry["loc"][-1]), known))
+    if entry["type"] == "missing":
+        return SettingsError(f"setting {key!r} is missing{more}", where=where, fix=f"add {key}: ...")
+    message = entry["msg"].removeprefix("Value error, ")
+    return SettingsError(f"wrong value {entry['input']!r}{more}", where=place, expected=message)
+
+
+def _known_keys(kind: Any, path: tuple[int | str, ...]) -> list[str]:
+    """Return the keys that the model at `path` below `kind` knows."""
+    for part in path:
+        field = getattr(kind, "model_fields", {}).get(part)
+        if field is None:
+            return []
+        kind = field.annotation
+    return list(getattr(kind, "model_fields", {}))
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """The safe loader, except that a key given twice is an error instead of the last one winning."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[object] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+            if isinstance(key, Hashable) and key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is given twice", key_node.start_mark)
+            if isinstance(key, Hashable):
+                seen.add(key)
+        return super().construct_mapping(node, deep)

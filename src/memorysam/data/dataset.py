@@ -1,0 +1,167 @@
+"""The only Dataset: a source of stored samples, a transform, and the way from stored values to tensors.
+
+`Raw` is what is stored (NumPy, `[H, W, K]`, stored values), `Sample` what a model sees (tensors, `[K, H, W]`).
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils import data
+
+from memorysam.spec import Classes, Modality
+
+Image = NDArray[Any]
+"""`[H, W, K]`, uint8, uint16 or float32, with the values that are stored."""
+
+
+@dataclass(frozen=True)
+class Raw:
+    """One sample as it is stored."""
+
+    images: dict[str, Image]
+    label: NDArray[np.uint8] | None
+    """`[H, W]` class ids, 255 for pixels that do not count; None where there is no label."""
+    id: str
+    tags: dict[str, str] = field(default_factory=dict)
+    """What is known of it besides, such as condition and sensor failure."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One sample as a model sees it."""
+
+    images: dict[str, Tensor]  # [K, H, W], float32, normalised
+    label: Tensor | None  # [H', W'], int64
+    id: str
+    tags: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Samples of equal size, stacked."""
+
+    images: dict[str, Tensor]  # [B, K, H, W]
+    label: Tensor  # [B, H, W]
+    ids: list[str]
+
+    def to(self, device: torch.device) -> "Batch":
+        """Move the tensors to a device, without waiting for it where memory is pinned."""
+        images = {name: image.to(device, non_blocking=True) for name, image in self.images.items()}
+        return replace(self, images=images, label=self.label.to(device, non_blocking=True))
+
+    def pin_memory(self) -> "Batch":
+        """Called by the data loader where a GPU is fed."""
+        images = {name: image.pin_memory() for name, image in self.images.items()}
+        return replace(self, images=images, label=self.label.pin_memory())
+
+
+class Source(Protocol):
+    """One split of a data set: where its samples are and what they are made of. Reading is left to `read`."""
+
+    modalities: tuple[Modality, ...]
+    classes: Classes
+    ids: Sequence[str]
+    """Unique names of the samples, in a fixed order."""
+
+    def read(self, index: int, modalities: Sequence[str]) -> Raw:
+        """Read the named modalities of a sample, and its label.
+
+        Raises:
+            DataError: a file that is missing, damaged, of another size, or holds an unknown value; the file is named.
+        """
+
+    def tags(self, index: int) -> dict[str, str]:
+        """Return what is known of a sample without reading it."""
+
+
+Transform = Callable[[Raw, np.random.Generator], Raw]
+"""Changes images and label together; all its chance comes from the generator."""
+
+
+class SegmentationDataset(data.Dataset[Sample]):
+    """Samples of a source for a model.
+
+    It is indexed by `(epoch, index)`, so that a sample's augmentation depends on these two and the seed alone: not on
+    the worker that happens to draw it, nor on what was drawn before. That is what makes resuming exact.
+
+    Args:
+        source: of stored samples.
+        modalities: what the model takes, in its order; they may normalise differently from the source's own.
+        transform: applied to the stored sample.
+        seed: of all chance.
+    """
+
+    def __init__(
+        self, source: Source, modalities: Sequence[Modality], transform: Transform | None = None, seed: int = 0
+    ) -> None:
+        self.source = source
+        self.modalities = tuple(modalities)
+        self.transform = transform
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return len(self.source.ids)
+
+    def __getitem__(self, key: tuple[int, int] | int) -> Sample:
+        epoch, index = key if isinstance(key, tuple) else (0, key)
+        raw = self.source.read(index, [m.name for m in self.modalities])
+        if self.transform is not None:
+            raw = self.transform(raw, np.random.default_rng((self.seed, epoch, index)))
+        return to_sample(raw, self.modalities)
+
+
+def to_sample(raw: Raw, modalities: Sequence[Modality]) -> Sample:
+    """Normalise the stored values of each modality and turn everything into tensors."""
+    images = {m.name: normalise(raw.images[m.name], m) for m in modalities if m.name in raw.images}
+    label = None if raw.label is None else torch.from_numpy(raw.label.astype(np.int64))
+    return Sample(images, label, raw.id, raw.tags)
+
+
+def normalise(image: Image, modality: Modality) -> Tensor:
+    """Turn stored values `[H, W, K]` into what a model sees: float32 `[K, H, W]`, by the modality's rule."""
+    values = image.astype(np.float32)
+    values -= np.float32(modality.low)
+    values /= np.float32(modality.high - modality.low)
+    if modality.standardize == "image":
+        values = _standardize(values)
+    values -= np.asarray(modality.mean, np.float32)
+    values /= np.asarray(modality.std, np.float32)
+    return torch.from_numpy(np.ascontiguousarray(values.transpose(2, 0, 1)))
+
+
+def _standardize(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Bring each channel of an image to median 0 and a spread of about 1, robustly against holes and outliers."""
+    middle = np.median(values, axis=(0, 1))
+    spread = 1.4826 * np.median(np.abs(values - middle), axis=(0, 1))
+    result: NDArray[np.float32] = (values - middle) / np.maximum(spread, 1e-3)
+    return result
+
+
+def collate(samples: Sequence[Sample]) -> Batch:
+    """Stack labelled samples of one size."""
+    images = {name: torch.stack([s.images[name] for s in samples]) for name in samples[0].images}
+    labels = torch.stack([s.label for s in samples if s.label is not None])
+    return Batch(images, labels, [s.id for s in samples])
+
+
+def fingerprint(source: Source) -> str:
+    """Return a short name of what a source holds: its samples, modalities and classes. Another list, another name."""
+    digest = hashlib.sha256()
+    for part in (*source.ids, *(m.model_dump_json() for m in source.modalities), source.classes.model_dump_json()):
+        digest.update(part.encode() + b"\0")
+    return digest.hexdigest()[:16]
+
+
+def tag_values(source: Source) -> Mapping[str, list[str]]:
+    """Return each tag's values, sorted."""
+    values: dict[str, set[str]] = {}
+    for index in range(len(source.ids)):
+        for key, value in source.tags(index).items():
+            values.setdefault(key, set()).add(value)
+    return {key: sorted(found) for key, found in sorted(values.items())}

@@ -1,0 +1,114 @@
+"""What all segmentation models have in common: the call, the way to three channels, the parts that train."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from memorysam.errors import InputError, listing
+from memorysam.spec import STRIDE, Modality, Task
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """What a model gives for a batch."""
+
+    logits: Tensor
+    """`[B, C, H/4, W/4]`: upsample once, to the size at which they are scored or shown."""
+    features: Tensor
+    """`[B, D, H/4, W/4]`: stride-4 features averaged over modalities."""
+    frames: dict[str, object] = field(default_factory=dict)
+    """What the model says of each modality by itself; its type is the model's own."""
+
+
+class SegmentationModel(nn.Module, ABC):
+    """A model of a task: `{modality: [B, K, H, W]}` in, `Segmentation` out.
+
+    Any non-empty subset of the task's modalities may be given; the order of the mapping is the order of the frames.
+    `H` and `W` are any multiples of 32.
+    """
+
+    task: Task
+
+    @abstractmethod
+    def forward(self, images: Mapping[str, Tensor]) -> Segmentation:
+        """Segment a batch."""
+
+    @abstractmethod
+    def parts(self) -> dict[str, list[nn.Parameter]]:
+        """Return every parameter once, under the name of the part it belongs to."""
+
+    def training_losses(self, output: Segmentation, labels: Tensor) -> dict[str, Tensor]:  # noqa: ARG002
+        """Return the losses of this model's own, by name; the training loop weighs and adds them to the main loss.
+
+        Args:
+            output: of `forward`.
+            labels: `[B, H, W]` class ids, 255 for pixels that do not count.
+        """
+        return {}
+
+    def settings(self) -> dict[str, object]:
+        """Return what a checkpoint must hold, besides the task and the tensors, to build this model again."""
+        raise NotImplementedError
+
+    def check_input(self, images: Mapping[str, Tensor]) -> None:
+        """Raise if `images` are not what this model takes.
+
+        Raises:
+            InputError: an unknown modality, none at all, or wrong or differing shapes.
+        """
+        known = {m.name: m for m in self.task.modalities}
+        if not images:
+            raise InputError("the model was called without any image", expected=f"one or more of: {listing(known)}")
+        first = next(iter(images.values()))
+        for name, image in images.items():
+            if name not in known:
+                raise InputError(f"this model knows no modality {name!r}", expected=listing(known))
+            k = known[name].channels
+            if image.ndim != 4 or image.shape[1] != k:
+                raise InputError(
+                    f"modality {name!r} has shape {list(image.shape)}", expected=f"[batch, {k}, height, width]"
+                )
+            if image.shape[0] != first.shape[0] or image.shape[2:] != first.shape[2:]:
+                raise InputError(
+                    f"modality {name!r} has shape {list(image.shape)}, {next(iter(images))!r} has {list(first.shape)}",
+                    expected="the same batch, height and width for all",
+                )
+        if any(side % STRIDE for side in first.shape[2:]):
+            raise InputError(
+                f"images of {first.shape[2]}x{first.shape[3]} pixels",
+                expected=f"height and width that are multiples of {STRIDE}",
+                fix="resize or pad them, or let memorysam.load(...).predict do it",
+            )
+
+
+class ToThree(nn.Module):
+    """The way from a modality's channels to the three of SAM2's stem: repeat, pick bands, or a learned 1x1 convolution.
+
+    The learned one starts as the mean of the channels, three times.
+    """
+
+    def __init__(self, modality: Modality) -> None:
+        super().__init__()
+        self.stem = modality.stem
+        self.learned: nn.Conv2d | None = None
+        if self.stem == "learned":
+            self.learned = nn.Conv2d(modality.channels, 3, kernel_size=1)
+            nn.init.constant_(self.learned.weight, 1 / modality.channels)
+            nn.init.zeros_(torch.jit.annotate(Tensor, self.learned.bias))
+
+    def forward(self, image: Tensor) -> Tensor:
+        """`[B, K, H, W]` to `[B, 3, H, W]`."""
+        if self.learned is not None:
+            three: Tensor = self.learned(image)
+            return three
+        if isinstance(self.stem, tuple):
+            return image if self.stem == (0, 1, 2) and image.shape[1] == 3 else image[:, list(self.stem)]
+        return image.expand(-1, 3, -1, -1)
+
+
+def count(parameters: list[nn.Parameter]) -> int:
+    """Return the number of values."""
+    return sum(p.numel() for p in parameters)

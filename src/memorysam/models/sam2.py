@@ -1,0 +1,320 @@
+"""SAM2's parts from `transformers`: their sizes, their construction, and what each computes.
+
+Every private detail of `transformers`' SAM2 that this package relies on is in this file and in `weights.py`.
+Shapes: `N` images (batch times modalities), `B` batch, `D` width (256 in SAM2), `h, w` a sixteenth of the image.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers.models.sam2.configuration_sam2 import Sam2HieraDetConfig, Sam2VisionConfig
+from transformers.models.sam2_video.configuration_sam2_video import (
+    Sam2VideoConfig,
+    Sam2VideoMaskDecoderConfig,
+    Sam2VideoPromptEncoderConfig,
+)
+from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoModel, get_1d_sine_pe
+
+from memorysam.errors import SettingsError, did_you_mean
+
+MEMORY_WIDTH = 64
+"""Channels of a memory token; `transformers` fixes it in memory attention."""
+
+TEMPORAL_SLOTS = 7
+MAX_POINTERS = 16
+NO_OBJECT = -1024.0
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """Sizes of one SAM2 variant. The defaults are what all of Meta's have in common."""
+
+    embed: tuple[int, ...]
+    heads: tuple[int, ...]
+    blocks: tuple[int, ...]
+    global_blocks: tuple[int, ...]
+    windows: tuple[int, ...] = (8, 4, 14, 7)
+    background: int = 7
+    width: int = 256
+    attention_layers: int = 4
+    attention_mlp: int = 2048
+    decoder_heads: int = 8
+    decoder_mlp: int = 2048
+    fuser_mlp: int = 1024
+    version_2_1: bool = True
+    """SAM 2.1 adds temporal positions to object pointers and an embedding for absent objects."""
+
+
+def _meta(first: int, heads: int, blocks: tuple[int, ...], global_blocks: tuple[int, ...], **rest: object) -> Backbone:
+    doubled = [2**i for i in range(4)]
+    return Backbone(
+        tuple(first * d for d in doubled), tuple(heads * d for d in doubled), blocks, global_blocks, **rest  # type: ignore[arg-type]
+    )
+
+
+_SIZES = {
+    "tiny": _meta(96, 1, (1, 2, 7, 2), (5, 7, 9)),
+    "small": _meta(96, 1, (1, 2, 11, 2), (7, 10, 13)),
+    "base-plus": _meta(112, 2, (2, 3, 16, 3), (12, 16, 20), background=14),
+    "large": _meta(144, 2, (2, 6, 36, 4), (23, 33, 43), windows=(8, 4, 16, 8)),
+}
+_MICRO = Backbone(
+    embed=(32, 64, 128, 192), heads=(1, 2, 4, 6), blocks=(1, 1, 2, 1), global_blocks=(3,), windows=(8, 4, 8, 4),
+    width=64, attention_layers=2, attention_mlp=256, decoder_heads=4, decoder_mlp=256, fuser_mlp=128,
+)  # fmt: skip
+
+BACKBONES: dict[str, Backbone] = {
+    **{f"sam2-{size}": replace(sizes, version_2_1=False) for size, sizes in _SIZES.items()},
+    **{f"sam2.1-{size}": sizes for size, sizes in _SIZES.items()},
+    "micro": _MICRO,
+}
+
+
+def backbone(name: str) -> Backbone:
+    """Return the sizes of a named backbone.
+
+    Raises:
+        SettingsError: an unknown name.
+    """
+    if name not in BACKBONES:
+        raise SettingsError(
+            f"there is no backbone {name!r}", expected=", ".join(BACKBONES), fix=did_you_mean(name, BACKBONES)
+        )
+    return BACKBONES[name]
+
+
+@dataclass(frozen=True)
+class Pyramid:
+    """Features of `N` images at strides 4, 8 and 16, the finer two already narrowed for the mask decoder."""
+
+    s4: Tensor  # [N, D/8, 4h, 4w]
+    s8: Tensor  # [N, D/4, 2h, 2w]
+    s16: Tensor  # [N, D, h, w]
+
+    def split(self, count: int) -> list["Pyramid"]:
+        """Undo the batching of `count` modalities."""
+        parts = zip(self.s4.chunk(count), self.s8.chunk(count), self.s16.chunk(count), strict=True)
+        return [Pyramid(*part) for part in parts]
+
+
+@dataclass(frozen=True)
+class Masks:
+    """What the mask decoder says of one modality."""
+
+    logits: Tensor  # [B, C, 4h, 4w]
+    ious: Tensor  # [B, C], the decoder's estimate of each mask's IoU
+    best: Tensor  # [B], the class whose mask has the highest estimate
+    pointer: Tensor  # [B, D], SAM2's object pointer, made from that mask's token
+    object_score: Tensor  # [B, 1]
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What is kept of one modality for the later ones."""
+
+    features: Tensor  # [B, 64, h, w]
+    pointer: Tensor  # [B, D]
+
+
+class SAM2(nn.Module):
+    """SAM2 without its prompts and its session: four stages that can be trained through.
+
+    Parts that MemorySAM never uses (mask prompts, point prompts, mask down-sampling) are left out.
+
+    Args:
+        name: of the backbone.
+        masks: number of masks that the decoder gives, SAM2's 3 or the number of classes `C`.
+        dropout: in memory attention, while training.
+        object_gate: SAM2's treatment of absent objects; see `decode`.
+    """
+
+    def __init__(self, name: str, masks: int, dropout: float = 0.1, object_gate: bool = False) -> None:
+        super().__init__()
+        self.name = name
+        self.sizes = backbone(name)
+        parts = Sam2VideoModel(_config(self.sizes, masks, dropout))
+        self.object_gate = object_gate
+        self.vision_encoder = parts.vision_encoder
+        self.memory_attention = parts.memory_attention
+        self.memory_encoder = parts.memory_encoder
+        self.mask_decoder = parts.mask_decoder
+        self.object_pointer_proj = parts.object_pointer_proj
+        self.temporal_positional_encoding_projection_layer = parts.temporal_positional_encoding_projection_layer
+        self.no_memory_embedding = parts.no_memory_embedding  # [1, 1, D]
+        self.no_object_pointer = parts.no_object_pointer  # [1, D]
+        self.memory_temporal_positional_encoding = parts.memory_temporal_positional_encoding  # [7, 1, 1, 64]
+        self.occlusion_spatial_embedding_parameter = parts.occlusion_spatial_embedding_parameter  # [1, 64] or None
+        self.shared_image_embedding = parts.shared_image_embedding
+        self.no_mask_embed = parts.prompt_encoder.no_mask_embed
+        self.not_a_point_embed = parts.prompt_encoder.not_a_point_embed
+
+    def recompute_activations(self, enabled: bool) -> None:
+        """Trade time for memory: keep only each encoder block's input for the backward pass."""
+        for block in self.vision_encoder.backbone.blocks:
+            block.gradient_checkpointing = enabled
+            block._gradient_checkpointing_func = _checkpoint
+
+    def encode(self, pixels: Tensor) -> Pyramid:
+        """Image encoder with FPN neck: `[N, 3, H, W]` to a `Pyramid`. `H` and `W` are multiples of 32."""
+        stages = self.vision_encoder.backbone(pixels).intermediate_hidden_states  # [N, H/4, W/4, .] to [N, H/32, W/32, .]
+        neck = self.vision_encoder.neck
+        # The neck's own forward also makes position maps for the whole batch; the method needs one, for one image.
+        s32, s16, s8, s4 = (conv(stage.permute(0, 3, 1, 2)) for conv, stage in zip(neck.convs, stages[::-1], strict=True))
+        s16 = s16 + F.interpolate(s32.float(), scale_factor=2.0, mode="nearest").to(s16.dtype)
+        return Pyramid(self.mask_decoder.conv_s0(s4), self.mask_decoder.conv_s1(s8), s16)
+
+    def condition(self, features: Tensor, memories: Sequence[Memory]) -> Tensor:
+        """Memory attention: `F3` of one modality `[B, D, h, w]` and what earlier ones left, to the same shape.
+
+        Without memories, the "no memory" embedding is added instead. Object pointers enter as 64-wide tokens without
+        rotary positions. All memories carry the temporal embedding of conditioning frames, the table's last row.
+        """
+        b, d, h, w = features.shape
+        if not memories:
+            return features + self.no_memory_embedding.view(1, d, 1, 1)
+        position = self._sine(features, MEMORY_WIDTH) + self.memory_temporal_positional_encoding[-1].view(1, -1, 1, 1)
+        pointers, pointer_positions = self._pointer_tokens([memory.pointer for memory in memories])
+        maps = [memory.features.flatten(2).transpose(1, 2) for memory in memories]  # [B, hw, 64] each
+        keys = torch.cat([*maps, pointers], dim=1).unsqueeze(1)
+        positions = position.flatten(2).transpose(1, 2)  # [1, hw, 64]
+        positions = torch.cat([positions] * len(maps) + [pointer_positions], dim=1).unsqueeze(1)
+        attention = self.memory_attention
+        queries = (features + 0.1 * self._sine(features, d)).flatten(2).transpose(1, 2).unsqueeze(1)
+        rotation = attention.rotary_emb(queries, _grid(h, w, features.device))
+        for layer in attention.layers:
+            queries = layer(
+                queries=queries,
+                keys=keys,
+                key_point_embedding=positions,
+                rope_position_embeddings=rotation,
+                num_k_exclude_rope=pointers.shape[1],
+            )
+        return attention.layer_norm(queries).squeeze(1).transpose(1, 2).reshape(b, d, h, w)
+
+    def decode(self, embedding: Tensor, pyramid: Pyramid) -> Masks:
+        """Mask decoder without a prompt: an embedding `[B, D, h, w]` and the finer features, to `C` masks.
+
+        With the object gate, where the object score is negative all logits become -1024 and the pointer is replaced.
+        """
+        b, d, h, w = embedding.shape
+        logits, ious, tokens, object_score = self.mask_decoder(
+            image_embeddings=embedding,
+            image_positional_embeddings=self._dense_position(h, w).expand(b, -1, -1, -1),
+            # An empty point and its padding, both labelled "not a point".
+            sparse_prompt_embeddings=self.not_a_point_embed.weight.expand(b, 1, 2, -1),
+            dense_prompt_embeddings=self.no_mask_embed.weight.view(1, d, 1, 1),
+            multimask_output=True,
+            high_resolution_features=[pyramid.s4, pyramid.s8],
+        )
+        logits, ious, tokens, object_score = logits[:, 0], ious[:, 0], tokens[:, 0], object_score[:, 0]
+        best = ious.argmax(dim=1)
+        pointer = self.object_pointer_proj(tokens[torch.arange(b, device=best.device), best])
+        if self.object_gate:
+            seen = object_score > 0
+            logits = torch.where(seen[:, :, None, None], logits, torch.full_like(logits, NO_OBJECT))
+            pointer = torch.where(seen, pointer, self.no_object_pointer.to(pointer.dtype))
+        return Masks(logits, ious, best, pointer, object_score)
+
+    def memorize(self, features: Tensor, masks: Masks) -> Memory:
+        """Memory encoder: `F3` before memory attention and the most trusted mask, upsampled, to a `Memory`."""
+        rows = torch.arange(len(masks.best), device=masks.best.device)
+        mask = masks.logits[rows, masks.best].unsqueeze(1).float()  # [B, 1, 4h, 4w]
+        mask = F.interpolate(mask, scale_factor=4.0, mode="bilinear", align_corners=False)
+        mask = torch.sigmoid(mask) * 20.0 - 10.0
+        encoder = self.memory_encoder
+        fused = encoder.feature_projection(features) + encoder.mask_downsampler(mask)
+        memory = encoder.projection(encoder.memory_fuser(fused))
+        if self.object_gate and self.occlusion_spatial_embedding_parameter is not None:
+            absent = (masks.object_score <= 0).to(memory.dtype)[:, :, None, None]
+            memory = memory + absent * self.occlusion_spatial_embedding_parameter[..., None, None]
+        return Memory(memory, masks.pointer)
+
+    def _pointer_tokens(self, pointers: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Split `M` pointers `[B, D]` into `[B, M*D/64, 64]` tokens, with their positions `[1, M*D/64, 64]`."""
+        b, d = pointers[0].shape
+        per = d // MEMORY_WIDTH
+        tokens = torch.stack(pointers, dim=1).reshape(b, len(pointers) * per, MEMORY_WIDTH)
+        if not self.sizes.version_2_1:
+            return tokens, tokens.new_zeros(1, tokens.shape[1], MEMORY_WIDTH)
+        # Distance in frames, as a share of the longest one possible.
+        distance = torch.arange(len(pointers), 0, -1, device=tokens.device, dtype=torch.float32)
+        distance = distance / max(1, min(len(pointers) + 1, MAX_POINTERS) - 1)
+        positions = self.temporal_positional_encoding_projection_layer(get_1d_sine_pe(distance, dim=d))
+        return tokens, positions.repeat_interleave(per, dim=0).unsqueeze(0)
+
+    def _sine(self, like: Tensor, channels: int) -> Tensor:
+        """Return SAM2's sine position map `[1, channels, h, w]`, in float32 whatever the features are in."""
+        sine = self.memory_encoder.position_encoding
+        shape = torch.Size((1, channels, *like.shape[-2:]))
+        position: Tensor = sine.build_sine_position_embedding(
+            shape, like.device, torch.float32, channels // 2, normalize=True, scale=sine.scale
+        )
+        return position
+
+    def _dense_position(self, h: int, w: int) -> Tensor:
+        """Return the decoder's random-Fourier position map `[1, D, h, w]` of pixel centres."""
+        device = self.shared_image_embedding.positional_embedding.device
+        y = (torch.arange(h, device=device) + 0.5) / h
+        x = (torch.arange(w, device=device) + 0.5) / w
+        grid = torch.stack([x.expand(h, w), y[:, None].expand(h, w)], dim=-1)
+        position: Tensor = self.shared_image_embedding(grid)
+        return position.permute(2, 0, 1).unsqueeze(0)
+
+
+@lru_cache(maxsize=16)
+def _grid(h: int, w: int, device: torch.device) -> Tensor:
+    """Return the (x, y) index of every position, row by row: `[h*w, 2]`, for rotary embeddings."""
+    y, x = torch.meshgrid(torch.arange(h, device=device), torch.arange(w, device=device), indexing="ij")
+    return torch.stack([x.flatten(), y.flatten()], dim=-1)
+
+
+def _checkpoint(function: object, *args: object) -> object:
+    return torch.utils.checkpoint.checkpoint(function, *args, use_reentrant=False)  # type: ignore[arg-type]
+
+
+def _config(sizes: Backbone, masks: int, dropout: float) -> Sam2VideoConfig:
+    """Return `transformers`' configuration. Image sizes in it matter to none of the parts that are used."""
+    width = sizes.width
+    vision = Sam2VisionConfig(
+        backbone_config=Sam2HieraDetConfig(
+            hidden_size=sizes.embed[0],
+            num_attention_heads=sizes.heads[0],
+            blocks_per_stage=list(sizes.blocks),
+            embed_dim_per_stage=list(sizes.embed),
+            num_attention_heads_per_stage=list(sizes.heads),
+            window_size_per_stage=list(sizes.windows),
+            global_attention_blocks=list(sizes.global_blocks),
+            window_positional_embedding_background_size=[sizes.background, sizes.background],
+        ),
+        backbone_channel_list=list(sizes.embed[::-1]),
+        fpn_hidden_size=width,
+    )
+    decoder = Sam2VideoMaskDecoderConfig(
+        hidden_size=width,
+        num_attention_heads=sizes.decoder_heads,
+        mlp_dim=sizes.decoder_mlp,
+        num_multimask_outputs=masks,
+        iou_head_hidden_dim=width,
+    )
+    return Sam2VideoConfig(
+        vision_config=vision,
+        prompt_encoder_config=Sam2VideoPromptEncoderConfig(hidden_size=width),
+        mask_decoder_config=decoder,
+        num_maskmem=TEMPORAL_SLOTS,
+        enable_occlusion_spatial_embedding=sizes.version_2_1,
+        enable_temporal_pos_encoding_for_object_pointers=sizes.version_2_1,
+        memory_attention_hidden_size=width,
+        memory_attention_num_layers=sizes.attention_layers,
+        memory_attention_feed_forward_hidden_size=sizes.attention_mlp,
+        memory_attention_dropout=dropout,
+        memory_attention_rope_dropout=dropout,
+        memory_encoder_hidden_size=width,
+        memory_encoder_output_channels=MEMORY_WIDTH,
+        mask_downsampler_embed_dim=width,
+        memory_fuser_embed_dim=width,
+        memory_fuser_intermediate_dim=sizes.fuser_mlp,
+    )

@@ -1,0 +1,269 @@
+"""Weights in and out: every published checkpoint format in, our own in and out, strictly.
+
+Each tensor of a file is loaded, or is on a short named list of what may be new or unused; anything else is an error
+that lists it.
+"""
+
+import pickle
+import re
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from memorysam.config import ModelSettings, build
+from memorysam.errors import WeightsError, listing
+from memorysam.files import read_header, read_tensors, write_tensors
+from memorysam.models.base import SegmentationModel
+from memorysam.models.factory import create
+from memorysam.models.formats import REHEADED, Translated, translate
+from memorysam.models.lora import require_unmerged
+from memorysam.spec import Task
+
+FORMAT = 1
+CHECKPOINTS = ("best.safetensors", "last.safetensors")
+"""What a run folder is asked for, in this order."""
+
+_PICKLED = (".pt", ".pth", ".bin", ".ckpt", ".tar")
+_NEW_IN_SAM2 = re.compile(r"^stems\.|^prototypes\.|\.(q|v)_(down|up)$")
+_NEW_IN_RELEASE = re.compile(r"^stems\.|^prototypes\.")
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What became of every tensor."""
+
+    source: str
+    kind: str
+    loaded: int
+    new: tuple[str, ...]
+    unused: tuple[str, ...]
+    frozen: int
+    trainable: int
+
+    def __str__(self) -> str:
+        text = f"{self.source}: {self.kind}; tensors: {self.loaded} loaded, {len(self.new)} new"
+        if self.new:
+            text += f" ({_summary(self.new)})"
+        if self.unused:
+            text += f", {len(self.unused)} not needed"
+        return f"{text}; {self.frozen} frozen, {self.trainable} trainable"
+
+
+def load(
+    source: str | Path, task: Task | None = None, settings: ModelSettings | None = None, *, rehead: bool = False
+) -> tuple[SegmentationModel, LoadReport]:
+    """Build a model from a file, a folder or a Hub id, and say what was loaded.
+
+    Args:
+        source: our checkpoint (`.safetensors`, or a run folder: its best, else its last), a SAM2 folder or Hub id in
+            `transformers` format, Meta's `.pt`, or a checkpoint of the authors' release.
+        task: modalities, classes and image size. Our checkpoints carry theirs; for them, None, or what the model shall
+            do from now on. All others need one.
+        settings: of the model, for what the file does not fix; `backbone` and `weights` are taken from the file.
+        rehead: allow another number of classes than a MemorySAM checkpoint has, with a new decoder head.
+
+    Raises:
+        WeightsError: nothing there, an unknown format, or any tensor missing, unexpected or of another shape.
+    """
+    path = locate(source)
+    header = read_header(path) if path.suffix == ".safetensors" else None
+    if header is not None and "model" in header:
+        found = _ours(path)
+        wanted = ModelSettings(**header["model"]) if settings is None else settings
+        carried = build(Task, header["task"], path)
+        _same_classes(carried, task, path, rehead)
+        may_be_new = _NEW_IN_SAM2
+        task = task or carried
+    else:
+        found = _published(path)
+        wanted = settings or ModelSettings()
+        if task is None:
+            raise WeightsError(
+                f"this file holds {found.kind}, which does not say what its {found.masks} masks and its images are",
+                where=path,
+                fix="give modalities=[...], classes=[...] and image_size=...",
+            )
+        release = "MemorySAM" in found.kind
+        may_be_new = _NEW_IN_RELEASE if release else _NEW_IN_SAM2
+        rehead = rehead or not release
+        if release:
+            wanted = wanted.model_copy(update={"lora_rank": _lora_rank(found)})
+    wanted = wanted.model_copy(update={"backbone": found.backbone})
+    model = create(wanted, task)
+    return model, _fill(model, found, path, may_be_new, rehead=rehead and found.masks != len(task.classes))
+
+
+def locate(source: str | Path) -> Path:
+    """Return the file or folder that holds the weights; fetch a Hub id.
+
+    Raises:
+        WeightsError: neither a file, nor a folder with weights, nor a Hub id that can be fetched.
+    """
+    path = Path(source)
+    if path.is_dir():
+        for name in CHECKPOINTS:
+            if (path / name).is_file():
+                return path / name
+        if (path / "config.json").is_file():
+            return path
+        raise WeightsError(
+            "this folder holds no weights", where=path, expected=f"{' or '.join(CHECKPOINTS)}, or a SAM2 folder with config.json"
+        )
+    if path.is_file():
+        return path
+    if re.fullmatch(r"[\w.-]+/[\w.-]+", str(source)) and not path.suffix:
+        return _fetch(str(source))
+    raise WeightsError("there are no weights here", where=path, expected="a file, a folder, or a Hub id such as facebook/sam2.1-hiera-tiny")
+
+
+def save(path: Path, model: SegmentationModel, **more: object) -> None:
+    """Write a model with its task and settings as one self-contained `.safetensors` file, atomically.
+
+    Args:
+        path: the file.
+        model: with unmerged LoRA.
+        more: JSON to keep with it, such as how it was trained and scored.
+    """
+    require_unmerged(model, "a checkpoint")
+    write_tensors(path, model.state_dict(), header(model, **more))
+
+
+def header(model: SegmentationModel, **more: object) -> dict[str, Any]:
+    """Return what a checkpoint says of its model besides the tensors."""
+    return {"format": FORMAT, "task": model.task.model_dump(mode="json"), "model": model.settings(), **more}
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a published file or of a `transformers` folder, under the names they have there."""
+    if path.is_dir():
+        parts = sorted(path.glob("*.safetensors"))
+        if not parts:
+            raise WeightsError("this folder holds no .safetensors file", where=path)
+        return {name: tensor for part in parts for name, tensor in read_tensors(part)[0].items()}
+    if path.suffix == ".safetensors":
+        return read_tensors(path)[0]
+    if path.suffix not in _PICKLED:
+        raise WeightsError(
+            f"this is no file of weights: {path.suffix or 'no'} suffix", where=path, expected=f".safetensors, {', '.join(_PICKLED)}"
+        )
+    return _unpickle(path)
+
+
+def _unpickle(path: Path) -> dict[str, Tensor]:
+    """Read a `.pt` file without running code from it."""
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError, AttributeError) as error:
+        raise WeightsError(
+            "this is not a readable file of tensors",
+            where=path,
+            expected="tensors alone; anything that would have to run code is refused",
+            fix=str(error).splitlines()[0][:200],
+        ) from None
+    for key in ("model", "model_state_dict", "state_dict"):
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+            break
+    if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
+        raise WeightsError("this file holds something else than weights", where=path, expected="named tensors")
+    return {str(name): tensor for name, tensor in content.items()}
+
+
+def _published(path: Path) -> Translated:
+    state = read_state(path)
+    found = translate(state)
+    if found is None:
+        raise WeightsError(
+            "these weights are not of a known kind",
+            where=path,
+            expected="SAM2 (Meta .pt or transformers), the MemorySAM release, or a memorysam checkpoint",
+            fix=f"the file has {len(state)} tensors: {listing(state, 4)}",
+        )
+    return found
+
+
+def _ours(path: Path) -> Translated:
+    tensors, head = read_tensors(path)
+    if head is None or head.get("format") != FORMAT:
+        raise WeightsError(f"this checkpoint has format {head and head.get('format')}", where=path, expected=FORMAT)
+    tokens = tensors["sam2.mask_decoder.mask_tokens.weight"]
+    model = {name: tensor for name, tensor in tensors.items() if not name.startswith("training/")}
+    return Translated("memorysam checkpoint", head["model"]["backbone"], model, masks=len(tokens) - 1)
+
+
+def _same_classes(carried: Task, task: Task | None, path: Path, rehead: bool) -> None:
+    if task is None or rehead or task.classes.names == carried.classes.names:
+        return
+    raise WeightsError(
+        "this checkpoint is for other classes",
+        where=path,
+        expected=f"{len(task.classes)} classes: {listing(task.classes.names)}",
+        fix=f"it has {len(carried.classes)}: {listing(carried.classes.names)}; to train a new head on top of it, set model.rehead",
+    )
+
+
+def _lora_rank(found: Translated) -> int:
+    return next((len(tensor) for name, tensor in found.tensors.items() if name.endswith("q_down")), 0)
+
+
+def _fill(
+    model: SegmentationModel, found: Translated, path: Path, may_be_new: re.Pattern[str], rehead: bool
+) -> LoadReport:
+    """Copy the tensors into the model; everything that does not fit is on a named list or an error."""
+    own = model.state_dict()
+    theirs = {k: v for k, v in found.tensors.items() if not (rehead and REHEADED.match(k))}
+    # What this model was built without, the file may still have: deltas, prototypes, another modality's stem.
+    unused = found.unused + [name for name in theirs if name not in own and may_be_new.search(name)]
+    new = [n for n in own if n not in theirs and (may_be_new.search(n) or (rehead and REHEADED.match(n)))]
+    missing = [name for name in own if name not in theirs and name not in new]
+    unexpected = [name for name in theirs if name not in own and name not in unused]
+    reshaped = [
+        f"{name} {list(theirs[name].shape)} instead of {list(own[name].shape)}"
+        for name in own
+        if name in theirs and theirs[name].shape != own[name].shape
+    ]
+    if missing or unexpected or reshaped:
+        problems = [
+            f"{len(names)} {what}: {listing(names, 5)}"
+            for what, names in (("missing", missing), ("unexpected", unexpected), ("of another shape", reshaped))
+            if names
+        ]
+        raise WeightsError(f"this file does not fit the model ({found.kind}, {found.backbone}, {found.masks} masks)", where=path,
+                           expected=f"a model of {len(model.task.classes)} classes", fix="; ".join(problems))  # fmt: skip
+    with torch.no_grad():
+        for name in own:
+            if name in theirs:
+                own[name].copy_(theirs[name])
+    trainable = sum(p.requires_grad for p in model.parameters())
+    frozen = sum(not p.requires_grad for p in model.parameters())
+    loaded = len(own) - len(new)
+    return LoadReport(path.name, f"{found.kind}, {found.backbone}", loaded, tuple(new), tuple(unused), frozen, trainable)
+
+
+def _fetch(name: str) -> Path:
+    """Download a SAM2 model in `transformers` format, or find it in the local cache."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=["config.json", "*.safetensors", "*.safetensors.index.json"]))
+    except (RepositoryNotFoundError, LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        raise WeightsError(
+            f"there is no file or folder {name!r}, and it cannot be fetched from the Hub",
+            where=name,
+            fix=str(error).splitlines()[0],
+        ) from None
+
+
+def _summary(names: tuple[str, ...]) -> str:
+    groups = {"LoRA": 0, "decoder head": 0, "stems": 0, "prototypes": 0}
+    for name in names:
+        lora = re.search(r"\.(q|v)_(down|up)$", name)
+        group = "LoRA" if lora else "stems" if name.startswith("stems.") else "prototypes" if name.startswith("proto") else "decoder head"
+        groups[group] += 1
+    return ", ".join(f"{group} {amount}" for group, amount in groups.items() if amount)

@@ -1,0 +1,161 @@
+"""The vocabulary that models and data sets share: what a modality is, what the classes are, what a task is.
+
+A `Task` travels inside every checkpoint, so that a model can be used with nothing else at hand.
+"""
+
+import colorsys
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from memorysam.errors import SettingsError, did_you_mean, listing
+
+IGNORE = 255
+"""Label of pixels that count neither in losses nor in metrics."""
+
+STRIDE = 32
+"""Height and width of what a network sees are multiples of this: SAM2's coarsest feature level."""
+
+Colour = tuple[int, int, int]
+Size = tuple[int, int]
+"""Height, width in pixels."""
+
+
+class Spec(BaseModel):
+    """Base of everything that is written into checkpoints and read from YAML: frozen, and strict about keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Modality(Spec):
+    """One sensor: how its stored values become the tensor that a model sees.
+
+    A raw value `v` becomes `((v - low) / (high - low) - mean) / std`; with `standardize: image`, each image is first
+    brought to median 0 and unit spread by itself, for sensors whose scale changes from frame to frame.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+    channels: Annotated[int, Field(ge=1)] = 3
+    low: float = 0.0
+    """Raw value that becomes 0."""
+    high: float = 255.0
+    """Raw value that becomes 1."""
+    mean: tuple[float, ...] = (0.0,)
+    """Subtracted after the range is mapped: one value, or one per channel."""
+    std: tuple[Annotated[float, Field(gt=0)], ...] = (1.0,)
+    """Divided by, after `mean`: one value, or one per channel."""
+    standardize: Literal["fixed", "image"] = "fixed"
+    interpolation: Literal["bilinear", "nearest"] = "bilinear"
+    fill: float = 0.0
+    """Raw value of pixels that a random crop adds."""
+    stem: Literal["repeat", "learned"] | tuple[int, int, int] | None = None
+    """Way to the three channels of SAM2's stem: repeat one channel, pick three bands, or a learned 1x1 convolution.
+    Default: repeat for one channel, the bands themselves for three, learned for any other number."""
+    photometric: bool = False
+    """Whether colour jitter and blur apply in training: yes for cameras, no for measurements."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.low == self.high:
+            raise ValueError(f"'low' and 'high' are both {self.low}: the value range is empty")
+        for key in ("mean", "std"):
+            if len(getattr(self, key)) not in (1, self.channels):
+                raise ValueError(f"'{key}' has {len(getattr(self, key))} values for {self.channels} channels: give 1 or {self.channels}")
+        stem = self.stem
+        if stem == "repeat" and self.channels != 1:
+            raise ValueError(f"'stem: repeat' is for one channel, this modality has {self.channels}: pick three bands, or 'learned'")
+        if isinstance(stem, tuple) and not all(0 <= band < self.channels for band in stem):
+            raise ValueError(f"'stem: {list(stem)}' names a band outside 0..{self.channels - 1}")
+        if stem is None:
+            default = {1: "repeat", 3: (0, 1, 2)}.get(self.channels, "learned")
+            object.__setattr__(self, "stem", default)
+        return self
+
+
+class Classes(Spec):
+    """Class names in the order of their ids, with one colour each."""
+
+    names: Annotated[tuple[str, ...], Field(min_length=2, max_length=IGNORE)]
+    colors: tuple[Colour, ...] = ()
+    """RGB, 0 to 255. Left out: hues spread evenly, lightness alternating."""
+
+    @field_validator("names")
+    @classmethod
+    def _distinct(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"class names appear twice: {listing(twice)}")
+        return names
+
+    @model_validator(mode="after")
+    def _coloured(self) -> Self:
+        if not self.colors:
+            object.__setattr__(self, "colors", spread_colours(len(self.names)))
+        if len(self.colors) != len(self.names):
+            raise ValueError(f"{len(self.colors)} colours for {len(self.names)} classes")
+        if any(not 0 <= value <= 255 for colour in self.colors for value in colour):
+            raise ValueError("colours are red, green, blue from 0 to 255")
+        return self
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+class Task(Spec):
+    """What a model does: from which sensors, into which classes, at which size (height, width)."""
+
+    modalities: Annotated[tuple[Modality, ...], Field(min_length=1)]
+    classes: Classes
+    image_size: Size
+
+    @field_validator("image_size")
+    @classmethod
+    def _legal(cls, size: Size) -> Size:
+        if any(side <= 0 or side % STRIDE for side in size):
+            near = tuple(max(STRIDE, round(side / STRIDE) * STRIDE) for side in size)
+            raise ValueError(f"image size {list(size)} is not a multiple of {STRIDE}: the nearest legal size is {list(near)}")
+        return size
+
+    @field_validator("modalities")
+    @classmethod
+    def _named_once(cls, modalities: tuple[Modality, ...]) -> tuple[Modality, ...]:
+        names = [m.name for m in modalities]
+        if len(set(names)) < len(names):
+            raise ValueError(f"modalities appear twice: {names}")
+        return modalities
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the modalities, in the order in which they are shown to the model."""
+        return tuple(m.name for m in self.modalities)
+
+
+def select(modalities: Sequence[Modality], names: Iterable[str] | None) -> tuple[Modality, ...]:
+    """Return the named modalities in the order named; all of them for None.
+
+    Raises:
+        SettingsError: a name that is not among them, a name given twice, or no name at all.
+    """
+    if names is None:
+        return tuple(modalities)
+    known = {m.name: m for m in modalities}
+    names = list(names)
+    for name in names:
+        if name not in known:
+            raise SettingsError(
+                f"there is no modality {name!r} here", expected=listing(known), fix=did_you_mean(name, known)
+            )
+    if not names or len(set(names)) < len(names):
+        raise SettingsError(f"modalities must be named once each, at least one; got {names}", expected=listing(known))
+    return tuple(known[name] for name in names)
+
+
+def spread_colours(count: int) -> tuple[Colour, ...]:
+    """Return distinguishable colours for `count` classes, always the same."""
+    colours = []
+    for i in range(count):
+        hue, lightness = (i * 0.61803398875) % 1.0, (0.42, 0.62, 0.52)[i % 3]
+        red, green, blue = colorsys.hls_to_rgb(hue, lightness, 0.75)
+        colours.append((round(red * 255), round(green * 255), round(blue * 255)))
+    return tuple(colours)

@@ -1,0 +1,30 @@
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+SHARED = Path(__file__).parents[2] / "shared"
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    if not SHARED.is_dir():
+        pytest.skip("needs ../shared, which lies beside a developer's checkout and in CI")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def fill(shared):
+    """The module that gives deterministic weights for original parameter names."""
+    sys.path.insert(0, str(shared / "reference"))
+    try:
+        import fill
+    finally:
+        sys.path.pop(0)
+    return fill
