@@ -27,8 +27,8 @@ class Settings(BaseModel):
 class TrainedParts(Settings):
     """Which parts of the model train. The default is the paper's: everything but the image encoder's own weights."""
 
-    encoder: bool = False
-    """The image encoder's own weights (on by itself for the micro backbone, which has no pretrained weights)."""
+    encoder: bool | None = None
+    """The image encoder's own weights; by default only where training starts from random weights."""
     lora: bool = True
     """The low-rank matrices in the image encoder."""
     memory: bool = True
@@ -45,8 +45,10 @@ class ModelSettings(Settings):
     backbone: str = "sam2-base-plus"
     """sam2-{tiny,small,base-plus,large}, sam2.1-{tiny,small,base-plus,large}, or micro."""
     weights: str | None = None
-    """Where training starts: a SAM2 file (.pt), a Hub directory or id, or a MemorySAM checkpoint. Only micro can do without;
-    'random' says on purpose that there are none."""
+    """Where training starts: a SAM2 file (.pt), a Hub directory or id, or a MemorySAM checkpoint; 'random' for none,
+    which only the micro backbone does without being asked."""
+    rehead: bool = False
+    """Start from a MemorySAM checkpoint of other classes, with a new decoder head."""
     image_size: Size = (1024, 1024)
     """Height and width of what the network sees, multiples of 32."""
     lora_rank: Count = 4
@@ -144,6 +146,8 @@ class TrainSettings(Settings):
     """At least this share of the labelled pixels is kept."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """bf16: mixed precision; weights, losses and prototypes stay fp32."""
+    device: Literal["auto", "cpu"] = "auto"
+    """auto: a GPU where there is one."""
     checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, more time."""
     seed: Count = 3407
@@ -162,9 +166,11 @@ class EvaluateSettings(Settings):
     """How predictions are made and scored."""
 
     protocol: Literal["paper", "strict"] = "paper"
-    """paper: at the network's size, an absent class counts as 0. strict: at the label's size, absent classes are left out."""
-    method: Literal["resize", "windows"] = "resize"
-    """resize: the whole image at the network's size. windows: overlapping windows of that size at the image's own."""
+    """paper: scored at the network's size, an absent class counts as 0. strict: at the label's own size, absent classes
+    are left out of the mean."""
+    method: Literal["resize", "native", "windows"] = "resize"
+    """resize: the whole image at the network's size. native: at its own size. windows: overlapping windows of the
+    network's size, at the image's own."""
     overlap: Annotated[float, Field(ge=0, lt=1)] = 0.25
     """Share of a window that it has in common with its neighbour, at least."""
     flip: bool = False
@@ -200,7 +206,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
         # A subclass of the safe loader: it builds plain data only.
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)  # noqa: S506
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SettingsError("this file is not valid YAML", where=path, expected="plain settings", fix=str(error)) from None
+        raise SettingsError(
+            "this file is not valid YAML", where=path, expected="plain settings", fix=str(error)
+        ) from None
     if content is None:
         return {}
     if not isinstance(content, dict):
@@ -229,7 +237,9 @@ def _explain(kind: type[BaseModel], error: ValidationError, where: object) -> Se
     place = f"{where}, key {key!r}" if key else str(where)
     if entry["type"] == "extra_forbidden":
         known = _known_keys(kind, entry["loc"][:-1])
-        return SettingsError(f"unknown setting {key!r}{more}", where=where, fix=did_you_mean(str(entry["loc"][-1]), known))
+        return SettingsError(
+            f"unknown setting {key!r}{more}", where=where, fix=did_you_mean(str(entry["loc"][-1]), known)
+        )
     if entry["type"] == "missing":
         return SettingsError(f"setting {key!r} is missing{more}", where=where, fix=f"add {key}: ...")
     message = entry["msg"].removeprefix("Value error, ")
@@ -252,7 +262,7 @@ class _StrictLoader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[object] = set()
         for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+            key = self.construct_object(key_node, deep=True)
             if isinstance(key, Hashable) and key in seen:
                 raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is given twice", key_node.start_mark)
             if isinstance(key, Hashable):

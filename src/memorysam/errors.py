@@ -14,9 +14,7 @@ class MemorySAMError(ValueError):
         fix: what to do next.
     """
 
-    def __init__(
-        self, what: str, *, where: object = None, expected: object = None, fix: str | None = None
-    ) -> None:
+    def __init__(self, what: str, *, where: object = None, expected: object = None, fix: str | None = None) -> None:
         self.what, self.where, self.expected, self.fix = what, where, expected, fix
         lines = [what]
         for label, value in (("where", where), ("expected", expected), ("fix", fix)):
@@ -49,9 +47,7 @@ class TrainingError(MemorySAMError):
     """A training run that cannot go on."""
 
 
-def _restore(
-    kind: type[MemorySAMError], what: str, where: object, expected: object, fix: str | None
-) -> MemorySAMError:
+def _restore(kind: type[MemorySAMError], what: str, where: object, expected: object, fix: str | None) -> MemorySAMError:
     return kind(what, where=where, expected=expected, fix=fix)
 
 

@@ -1,5 +1,6 @@
 """Files that are either whole or not there: atomic writes, and a container of tensors with a header and a digest."""
 
+import contextlib
 import errno
 import hashlib
 import json
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from memorysam.errors import MemorySAMError, WeightsError
 
-_KEY = "memorysam"
+_KEY, _DIGEST = "memorysam", "sha256"
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
@@ -35,7 +36,8 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
         temporary.replace(path)
         _sync(path.parent)
     except (OSError, SafetensorError) as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
         full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "os error 28" in str(error)
         raise MemorySAMError(
             "no space left on the disk" if full else f"this file cannot be written: {error}",
@@ -61,7 +63,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str
     """Write tensors with a JSON header and a SHA-256 digest over both, atomically, as one safetensors file."""
     plain = {name: tensor.detach().to("cpu").contiguous() for name, tensor in sorted(tensors.items())}
     text = json.dumps(header, sort_keys=True)
-    metadata = {_KEY: text, "sha256": _digest(plain, text)}
+    metadata = {_KEY: text, _DIGEST: _digest(plain, text)}
     write_atomically(path, lambda temporary: save_file(plain, temporary, metadata=metadata))
 
 
@@ -73,7 +75,7 @@ def read_header(path: Path) -> dict[str, Any] | None:
     """
     with _open(path) as file:
         metadata = file.metadata() or {}
-    return _parse(path, metadata[_KEY]) if _KEY in metadata else None
+    return _parse(path, metadata[_KEY]) if _is_ours(metadata, path) else None
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
@@ -85,14 +87,10 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
     with _open(path) as file:
         metadata = file.metadata() or {}
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    if _KEY not in metadata:
+    if not _is_ours(metadata, path):
         return tensors, None
-    if metadata.get("sha256") != _digest(tensors, metadata[_KEY]):
-        raise WeightsError(
-            "this checkpoint has changed since it was written: its digest does not match",
-            where=path,
-            fix="use another copy, or the previous checkpoint of the run",
-        )
+    if metadata[_DIGEST] != _digest(tensors, metadata[_KEY]):
+        raise _changed(path)
     return tensors, _parse(path, metadata[_KEY])
 
 
@@ -114,6 +112,20 @@ def _open(path: Path) -> Any:
             "this is not a whole safetensors file", where=path, expected="a checkpoint that was written to its end",
             fix=f"use another copy ({error})",
         ) from None  # fmt: skip
+
+
+def _is_ours(metadata: Mapping[str, str], path: Path) -> bool:
+    if (_KEY in metadata) != (_DIGEST in metadata):
+        raise _changed(path)
+    return _KEY in metadata
+
+
+def _changed(path: Path) -> WeightsError:
+    return WeightsError(
+        "this checkpoint has changed since it was written: its digest does not match",
+        where=path,
+        fix="use another copy, or the previous checkpoint of the run",
+    )
 
 
 def _parse(path: Path, text: str) -> dict[str, Any]:

@@ -4,10 +4,10 @@ A `Task` travels inside every checkpoint, so that a model can be used with nothi
 """
 
 import colorsys
-from collections.abc import Iterable, Sequence
-from typing import Annotated, Literal, Self
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from memorysam.errors import SettingsError, did_you_mean, listing
 
@@ -16,6 +16,9 @@ IGNORE = 255
 
 STRIDE = 32
 """Height and width of what a network sees are multiples of this: SAM2's coarsest feature level."""
+
+IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+"""Statistics of the colour images that SAM2's encoder was trained on; `mean: imagenet` in YAML."""
 
 Colour = tuple[int, int, int]
 Size = tuple[int, int]
@@ -55,22 +58,34 @@ class Modality(Spec):
     photometric: bool = False
     """Whether colour jitter and blur apply in training: yes for cameras, no for measurements."""
 
+    @field_validator("mean", "std", mode="before")
+    @classmethod
+    def _named(cls, value: Any, info: ValidationInfo) -> Any:
+        return IMAGENET[info.field_name or ""] if value == "imagenet" else value
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.low == self.high:
             raise ValueError(f"'low' and 'high' are both {self.low}: the value range is empty")
         for key in ("mean", "std"):
             if len(getattr(self, key)) not in (1, self.channels):
-                raise ValueError(f"'{key}' has {len(getattr(self, key))} values for {self.channels} channels: give 1 or {self.channels}")
+                raise ValueError(f"'{key}' needs 1 or {self.channels} values, it has {len(getattr(self, key))}")
         stem = self.stem
         if stem == "repeat" and self.channels != 1:
-            raise ValueError(f"'stem: repeat' is for one channel, this modality has {self.channels}: pick three bands, or 'learned'")
+            raise ValueError(
+                f"'stem: repeat' is for one channel, this modality has {self.channels}: pick three bands, or 'learned'"
+            )
         if isinstance(stem, tuple) and not all(0 <= band < self.channels for band in stem):
             raise ValueError(f"'stem: {list(stem)}' names a band outside 0..{self.channels - 1}")
         if stem is None:
             default = {1: "repeat", 3: (0, 1, 2)}.get(self.channels, "learned")
             object.__setattr__(self, "stem", default)
         return self
+
+
+def camera(name: str = "rgb") -> Modality:
+    """Return an 8-bit colour camera with ImageNet statistics."""
+    return Modality(name=name, mean=IMAGENET["mean"], std=IMAGENET["std"], photometric=True)
 
 
 class Classes(Spec):
@@ -114,7 +129,9 @@ class Task(Spec):
     def _legal(cls, size: Size) -> Size:
         if any(side <= 0 or side % STRIDE for side in size):
             near = tuple(max(STRIDE, round(side / STRIDE) * STRIDE) for side in size)
-            raise ValueError(f"image size {list(size)} is not a multiple of {STRIDE}: the nearest legal size is {list(near)}")
+            raise ValueError(
+                f"image size {list(size)} is not a multiple of {STRIDE}: the nearest legal size is {list(near)}"
+            )
         return size
 
     @field_validator("modalities")
@@ -159,3 +176,24 @@ def spread_colours(count: int) -> tuple[Colour, ...]:
         red, green, blue = colorsys.hls_to_rgb(hue, lightness, 0.75)
         colours.append((round(red * 255), round(green * 255), round(blue * 255)))
     return tuple(colours)
+
+
+def as_modality(value: "str | Mapping[str, Any] | Modality") -> Modality:
+    """Return a modality from a name, a mapping of its fields, or itself.
+
+    A name alone stands for three 8-bit channels; `rgb`, `image` and `color` for a camera with ImageNet statistics.
+    """
+    if isinstance(value, Modality):
+        return value
+    if isinstance(value, str):
+        return camera(value) if value in ("rgb", "image", "color") else Modality(name=value)
+    return Modality(**value)
+
+
+def as_classes(value: "Sequence[str] | Mapping[str, Colour] | Classes") -> Classes:
+    """Return classes from their names, from names with colours, or themselves."""
+    if isinstance(value, Classes):
+        return value
+    if isinstance(value, Mapping):
+        return Classes(names=tuple(value), colors=tuple(value.values()))
+    return Classes(names=tuple(value))

@@ -6,15 +6,15 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
-from torch.nn import functional as F
 
 from memorysam.config import ModelSettings
 from memorysam.models import weights
+from memorysam.models.base import upsample
 from memorysam.models.formats import rename_release
 from memorysam.models.prototypes import PrototypeMemory
 from memorysam.models.sam2 import BACKBONES
 from memorysam.spec import Classes, Modality, Task
-from memorysam.training.objective import ohem_cross_entropy, upsample
+from memorysam.training.objective import ohem_cross_entropy
 
 TOLERANCE = 1e-4
 NAMES = ("rgb", "depth", "event")
@@ -128,7 +128,7 @@ def release_gradients(model, names):
 
 
 def test_sam2_parts_from_meta_file(shared, fill, tmp_path):
-    ours_of, metadata = reference(shared, "sam2.1_t_parts")
+    ours_of, _ = reference(shared, "sam2.1_t_parts")
     path = tmp_path / "sam2.1_hiera_tiny.pt"
     torch.save({"model": fill.state_dict("sam2.1_hiera_t", 0)}, path)
     model, report = weights.load(path, task_of(["rgb"], 3), ModelSettings(lora_rank=0, prototypes="off"))

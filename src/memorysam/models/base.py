@@ -1,14 +1,15 @@
 """What all segmentation models have in common: the call, the way to three channels, the parts that train."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from memorysam.errors import InputError, listing
-from memorysam.spec import STRIDE, Modality, Task
+from memorysam.spec import STRIDE, Modality, Size, Task
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,18 @@ class SegmentationModel(nn.Module, ABC):
             labels: `[B, H, W]` class ids, 255 for pixels that do not count.
         """
         return {}
+
+    def recompute_activations(self, enabled: bool) -> None:
+        """Trade time for memory in training, where the model knows how."""
+
+    def train_only(self, parts: Collection[str]) -> None:
+        """Let the named parts train and freeze all others.
+
+        Subclasses also freeze what no loss can reach: distributed training waits for every gradient it was promised.
+        """
+        for part, parameters in self.parts().items():
+            for parameter in parameters:
+                parameter.requires_grad_(part in parts)
 
     def settings(self) -> dict[str, object]:
         """Return what a checkpoint must hold, besides the task and the tensors, to build this model again."""
@@ -97,7 +110,8 @@ class ToThree(nn.Module):
         if self.stem == "learned":
             self.learned = nn.Conv2d(modality.channels, 3, kernel_size=1)
             nn.init.constant_(self.learned.weight, 1 / modality.channels)
-            nn.init.zeros_(torch.jit.annotate(Tensor, self.learned.bias))
+            if self.learned.bias is not None:
+                nn.init.zeros_(self.learned.bias)
 
     def forward(self, image: Tensor) -> Tensor:
         """`[B, K, H, W]` to `[B, 3, H, W]`."""
@@ -107,6 +121,13 @@ class ToThree(nn.Module):
         if isinstance(self.stem, tuple):
             return image if self.stem == (0, 1, 2) and image.shape[1] == 3 else image[:, list(self.stem)]
         return image.expand(-1, 3, -1, -1)
+
+
+def upsample(logits: Tensor, size: Size | torch.Size) -> Tensor:
+    """Bring `[B, C, h, w]` to `size`, bilinearly and in float32: once, after everything else."""
+    if tuple(logits.shape[-2:]) == tuple(size):
+        return logits.float()
+    return F.interpolate(logits.float(), size=tuple(size), mode="bilinear", align_corners=False)
 
 
 def count(parameters: list[nn.Parameter]) -> int:

@@ -9,8 +9,13 @@ from memorysam.models.sam2 import SAM2
 from memorysam.spec import Task
 
 
-def create(settings: ModelSettings, task: Task) -> SegmentationModel:
-    """Build the model that `settings` describe, for `task`, with fresh weights.
+def create(settings: ModelSettings, task: Task, *, from_scratch: bool = True) -> SegmentationModel:
+    """Build the model that `settings` describe, for `task`, with fresh weights, and freeze what shall not train.
+
+    Args:
+        settings: of the model.
+        task: modalities, classes, image size.
+        from_scratch: whether the weights stay fresh: then the image encoder trains too, unless settings say otherwise.
 
     Raises:
         SettingsError: settings that contradict each other.
@@ -27,7 +32,7 @@ def create(settings: ModelSettings, task: Task) -> SegmentationModel:
         prototypes = PrototypeMemory(
             len(task.classes), sam2.sizes.width // 8, settings.prototype_momentum, settings.prototypes
         )
-    return MemorySAM(
+    model = MemorySAM(
         task,
         sam2,
         lora_rank=settings.lora_rank,
@@ -35,3 +40,13 @@ def create(settings: ModelSettings, task: Task) -> SegmentationModel:
         residual=settings.residual,
         prototypes=prototypes,
     )
+    train = settings.train
+    wanted = {
+        "encoder": from_scratch if train.encoder is None else train.encoder,
+        "lora": train.lora,
+        "stem": True,
+        "memory": train.memory,
+        "decoder": train.decoder,
+    }
+    model.train_only([part for part, wish in wanted.items() if wish])
+    return model

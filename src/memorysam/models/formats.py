@@ -40,7 +40,10 @@ _META_PREFIXES = (
     (r"^no_mem_embed$", "no_memory_embedding"),
     (r"^no_obj_ptr$", "no_object_pointer"),
     (r"^no_obj_embed_spatial$", "occlusion_spatial_embedding_parameter"),
-    (r"^sam_prompt_encoder\.pe_layer\.positional_encoding_gaussian_matrix$", "shared_image_embedding.positional_embedding"),
+    (
+        r"^sam_prompt_encoder\.pe_layer\.positional_encoding_gaussian_matrix$",
+        "shared_image_embedding.positional_embedding",
+    ),
     (r"^sam_prompt_encoder\.(no_mask_embed|not_a_point_embed)\.", r"\1."),
 )
 _META_INNER = (
@@ -84,8 +87,9 @@ _LORA = {"linear_a_q.weight": "q_down", "linear_b_q.weight": "q_up", "linear_a_v
 
 REHEADED = re.compile(
     r"^sam2\.mask_decoder\.(mask_tokens\.weight$|output_hypernetworks_mlps\.|iou_prediction_head\.proj_out\.)"
+    r"|^prototypes\."
 )
-"""The parts of SAM2's decoder whose number or shape follows the number of classes: new in a re-headed model."""
+"""What follows the classes and is new in a re-headed model: the decoder's mask tokens and their heads, prototypes."""
 
 
 def translate(state: Mapping[str, Tensor]) -> Translated | None:

@@ -108,4 +108,7 @@ def require_unmerged(model: nn.Module, purpose: str) -> None:
         InputError: a layer is merged.
     """
     if any(layer.merged for layer in lora_layers(model)):
-        raise InputError(f"the model's LoRA weights are merged, which would be lost in {purpose}", fix="call unmerge_lora(model) first")
+        raise InputError(
+            f"the model's LoRA weights are merged, which would be lost in {purpose}",
+            fix="call unmerge_lora(model) first",
+        )

@@ -3,7 +3,7 @@
 Shapes: `B` batch, `M` modalities, `K` channels of a modality, `C` classes, `D` SAM2's width, `h, w` = `H/16, W/16`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -115,13 +115,26 @@ class MemorySAM(SegmentationModel):
         return {} if self.prototypes is None else {"prototype": self.prototypes(output.features, labels)}
 
     def parts(self) -> dict[str, list[nn.Parameter]]:
-        """Return the parameters by part: encoder, lora, stem, memory, decoder, heads (which no loss reaches), prompt."""
+        """Return the parameters by part.
+
+        encoder, lora, stem, memory (attention and encoder), decoder; heads (IoU, object score, pointer projection and
+        gate), which the released training freezes and no loss of the method is for; prompt (SAM2's fixed inputs).
+        """
         groups: dict[str, list[nn.Parameter]] = {
             part: [] for part in ("encoder", "lora", "stem", "memory", "decoder", "heads", "prompt")
         }
         for name, parameter in self.named_parameters():
             groups[_part_of(name)].append(parameter)
         return groups
+
+    def recompute_activations(self, enabled: bool) -> None:
+        """Trade time for memory in training: recompute the image encoder's activations in the backward pass."""
+        self.sam2.recompute_activations(enabled)
+
+    def train_only(self, parts: Collection[str]) -> None:
+        """Let the named parts train; the memory only where there is something to remember."""
+        remembers = self.memory and len(self.task.modalities) > 1
+        super().train_only(set(parts) - (set() if remembers else {"memory"}))
 
     def settings(self) -> dict[str, object]:
         """Return the constructor's settings, for a checkpoint."""
@@ -139,8 +152,8 @@ class MemorySAM(SegmentationModel):
         }
 
 
-_HEADS = ("iou_prediction_head", "pred_obj_score_head", "object_pointer_proj", "no_object_pointer")
-_MEMORY = ("memory_attention", "memory_encoder", "memory_temporal", "no_memory_embedding", "occlusion", "temporal_pos")
+_HEADS = ("iou_prediction_head", "pred_obj_score_head", "object_pointer_proj", "no_object_pointer", "occlusion")
+_MEMORY = ("memory_attention", "memory_encoder", "memory_temporal", "no_memory_embedding", "temporal_positional")
 
 
 def _part_of(name: str) -> str:

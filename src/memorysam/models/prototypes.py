@@ -34,8 +34,6 @@ class PrototypeMemory(nn.Module):
         self.form = form
         self.register_buffer("prototypes", torch.zeros(classes, width))
 
-    @torch.autocast("cpu", enabled=False)
-    @torch.autocast("cuda", enabled=False)
     def forward(self, features: Tensor, labels: Tensor) -> Tensor:
         """Update the global prototypes and return the loss between the batch's and the global ones (Eq. 12).
 
@@ -43,7 +41,8 @@ class PrototypeMemory(nn.Module):
             features: `[B, D, h, w]`, stride 4, averaged over modalities.
             labels: `[B, H, W]` class ids; ids outside `0..C-1` are ignored.
         """
-        sums, counts = class_sums(features.float(), labels, len(self.prototypes))
+        with torch.autocast(features.device.type, enabled=False):  # sums over many pixels need float32
+            sums, counts = class_sums(features.float(), labels, len(self.prototypes))
         sums, counts = _sum_over_ranks(sums, counts)
         current = sums / counts.clamp(min=1)[:, None]
         if self.form == "released":

@@ -52,7 +52,11 @@ class Backbone:
 def _meta(first: int, heads: int, blocks: tuple[int, ...], global_blocks: tuple[int, ...], **rest: object) -> Backbone:
     doubled = [2**i for i in range(4)]
     return Backbone(
-        tuple(first * d for d in doubled), tuple(heads * d for d in doubled), blocks, global_blocks, **rest  # type: ignore[arg-type]
+        tuple(first * d for d in doubled),
+        tuple(heads * d for d in doubled),
+        blocks,
+        global_blocks,
+        **rest,  # type: ignore[arg-type]
     )
 
 
@@ -160,10 +164,14 @@ class SAM2(nn.Module):
 
     def encode(self, pixels: Tensor) -> Pyramid:
         """Image encoder with FPN neck: `[N, 3, H, W]` to a `Pyramid`. `H` and `W` are multiples of 32."""
-        stages = self.vision_encoder.backbone(pixels).intermediate_hidden_states  # [N, H/4, W/4, .] to [N, H/32, W/32, .]
+        stages = self.vision_encoder.backbone(
+            pixels
+        ).intermediate_hidden_states  # [N, H/4, W/4, .] to [N, H/32, W/32, .]
         neck = self.vision_encoder.neck
         # The neck's own forward also makes position maps for the whole batch; the method needs one, for one image.
-        s32, s16, s8, s4 = (conv(stage.permute(0, 3, 1, 2)) for conv, stage in zip(neck.convs, stages[::-1], strict=True))
+        s32, s16, s8, s4 = (
+            conv(stage.permute(0, 3, 1, 2)) for conv, stage in zip(neck.convs, stages[::-1], strict=True)
+        )
         s16 = s16 + F.interpolate(s32.float(), scale_factor=2.0, mode="nearest").to(s16.dtype)
         return Pyramid(self.mask_decoder.conv_s0(s4), self.mask_decoder.conv_s1(s8), s16)
 
@@ -175,7 +183,7 @@ class SAM2(nn.Module):
         """
         b, d, h, w = features.shape
         if not memories:
-            return features + self.no_memory_embedding.view(1, d, 1, 1)
+            return features + torch.reshape(self.no_memory_embedding, (1, d, 1, 1))
         position = self._sine(features, MEMORY_WIDTH) + self.memory_temporal_positional_encoding[-1].view(1, -1, 1, 1)
         pointers, pointer_positions = self._pointer_tokens([memory.pointer for memory in memories])
         maps = [memory.features.flatten(2).transpose(1, 2) for memory in memories]  # [B, hw, 64] each
@@ -193,7 +201,8 @@ class SAM2(nn.Module):
                 rope_position_embeddings=rotation,
                 num_k_exclude_rope=pointers.shape[1],
             )
-        return attention.layer_norm(queries).squeeze(1).transpose(1, 2).reshape(b, d, h, w)
+        conditioned: Tensor = attention.layer_norm(queries)
+        return conditioned.squeeze(1).transpose(1, 2).reshape(b, d, h, w)
 
     def decode(self, embedding: Tensor, pyramid: Pyramid) -> Masks:
         """Mask decoder without a prompt: an embedding `[B, D, h, w]` and the finer features, to `C` masks.
@@ -273,7 +282,7 @@ def _grid(h: int, w: int, device: torch.device) -> Tensor:
 
 
 def _checkpoint(function: object, *args: object) -> object:
-    return torch.utils.checkpoint.checkpoint(function, *args, use_reentrant=False)  # type: ignore[arg-type]
+    return torch.utils.checkpoint.checkpoint(function, *args, use_reentrant=False)
 
 
 def _config(sizes: Backbone, masks: int, dropout: float) -> Sam2VideoConfig:

@@ -4,7 +4,6 @@ Each tensor of a file is loaded, or is on a short named list of what may be new 
 that lists it.
 """
 
-import pickle
 import re
 import zipfile
 from collections.abc import Mapping
@@ -76,9 +75,11 @@ def load(
         found = _ours(path)
         wanted = ModelSettings(**header["model"]) if settings is None else settings
         carried = build(Task, header["task"], path)
-        _same_classes(carried, task, path, rehead)
         may_be_new = _NEW_IN_SAM2
         task = task or carried
+        new_head = rehead and task.classes.names != carried.classes.names
+        if not new_head:
+            _same_classes(carried, task, path)
     else:
         found = _published(path)
         wanted = settings or ModelSettings()
@@ -90,12 +91,23 @@ def load(
             )
         release = "MemorySAM" in found.kind
         may_be_new = _NEW_IN_RELEASE if release else _NEW_IN_SAM2
-        rehead = rehead or not release
+        new_head = not release and found.masks != len(task.classes)
         if release:
             wanted = wanted.model_copy(update={"lora_rank": _lora_rank(found)})
     wanted = wanted.model_copy(update={"backbone": found.backbone})
-    model = create(wanted, task)
-    return model, _fill(model, found, path, may_be_new, rehead=rehead and found.masks != len(task.classes))
+    model = create(wanted, task, from_scratch=False)
+    return model, _fill(model, found, path, may_be_new, new_head)
+
+
+def carried_task(path: Path) -> Task | None:
+    """Return the task that a checkpoint of ours carries; None for all other files."""
+    head = read_header(path) if path.suffix == ".safetensors" and path.is_file() else None
+    return build(Task, head["task"], path) if head is not None and "task" in head else None
+
+
+def read_about(path: Path) -> dict[str, Any]:
+    """Return what a checkpoint of ours says besides its model: settings, scores, step. Empty for all other files."""
+    return (read_header(path) or {}) if path.suffix == ".safetensors" and path.is_file() else {}
 
 
 def locate(source: str | Path) -> Path:
@@ -112,13 +124,19 @@ def locate(source: str | Path) -> Path:
         if (path / "config.json").is_file():
             return path
         raise WeightsError(
-            "this folder holds no weights", where=path, expected=f"{' or '.join(CHECKPOINTS)}, or a SAM2 folder with config.json"
+            "this folder holds no weights",
+            where=path,
+            expected=f"{' or '.join(CHECKPOINTS)}, or a SAM2 folder with config.json",
         )
     if path.is_file():
         return path
     if re.fullmatch(r"[\w.-]+/[\w.-]+", str(source)) and not path.suffix:
         return _fetch(str(source))
-    raise WeightsError("there are no weights here", where=path, expected="a file, a folder, or a Hub id such as facebook/sam2.1-hiera-tiny")
+    raise WeightsError(
+        "there are no weights here",
+        where=path,
+        expected="a file, a folder, or a Hub id such as facebook/sam2.1-hiera-tiny",
+    )
 
 
 def save(path: Path, model: SegmentationModel, **more: object) -> None:
@@ -149,7 +167,9 @@ def read_state(path: Path) -> dict[str, Tensor]:
         return read_tensors(path)[0]
     if path.suffix not in _PICKLED:
         raise WeightsError(
-            f"this is no file of weights: {path.suffix or 'no'} suffix", where=path, expected=f".safetensors, {', '.join(_PICKLED)}"
+            f"this is no file of weights: {path.suffix or 'no'} suffix",
+            where=path,
+            expected=f".safetensors, {', '.join(_PICKLED)}",
         )
     return _unpickle(path)
 
@@ -158,12 +178,12 @@ def _unpickle(path: Path) -> dict[str, Tensor]:
     """Read a `.pt` file without running code from it."""
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError, AttributeError) as error:
+    except Exception as error:  # noqa: BLE001  anything may be in a file that is not what it claims
         raise WeightsError(
             "this is not a readable file of tensors",
             where=path,
             expected="tensors alone; anything that would have to run code is refused",
-            fix=str(error).splitlines()[0][:200],
+            fix=(str(error).splitlines() or [type(error).__name__])[0][:200],
         ) from None
     for key in ("model", "model_state_dict", "state_dict"):
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
@@ -196,14 +216,14 @@ def _ours(path: Path) -> Translated:
     return Translated("memorysam checkpoint", head["model"]["backbone"], model, masks=len(tokens) - 1)
 
 
-def _same_classes(carried: Task, task: Task | None, path: Path, rehead: bool) -> None:
-    if task is None or rehead or task.classes.names == carried.classes.names:
+def _same_classes(carried: Task, task: Task, path: Path) -> None:
+    if task.classes.names == carried.classes.names:
         return
     raise WeightsError(
         "this checkpoint is for other classes",
         where=path,
         expected=f"{len(task.classes)} classes: {listing(task.classes.names)}",
-        fix=f"it has {len(carried.classes)}: {listing(carried.classes.names)}; to train a new head on top of it, set model.rehead",
+        fix=f"it has {len(carried.classes)}: {listing(carried.classes.names)}; to train a new head, set model.rehead",
     )
 
 
@@ -212,14 +232,14 @@ def _lora_rank(found: Translated) -> int:
 
 
 def _fill(
-    model: SegmentationModel, found: Translated, path: Path, may_be_new: re.Pattern[str], rehead: bool
+    model: SegmentationModel, found: Translated, path: Path, may_be_new: re.Pattern[str], new_head: bool
 ) -> LoadReport:
     """Copy the tensors into the model; everything that does not fit is on a named list or an error."""
     own = model.state_dict()
-    theirs = {k: v for k, v in found.tensors.items() if not (rehead and REHEADED.match(k))}
+    theirs = {k: v for k, v in found.tensors.items() if not (new_head and REHEADED.match(k))}
     # What this model was built without, the file may still have: deltas, prototypes, another modality's stem.
     unused = found.unused + [name for name in theirs if name not in own and may_be_new.search(name)]
-    new = [n for n in own if n not in theirs and (may_be_new.search(n) or (rehead and REHEADED.match(n)))]
+    new = [n for n in own if n not in theirs and (may_be_new.search(n) or (new_head and REHEADED.match(n)))]
     missing = [name for name in own if name not in theirs and name not in new]
     unexpected = [name for name in theirs if name not in own and name not in unused]
     reshaped = [
@@ -233,8 +253,12 @@ def _fill(
             for what, names in (("missing", missing), ("unexpected", unexpected), ("of another shape", reshaped))
             if names
         ]
-        raise WeightsError(f"this file does not fit the model ({found.kind}, {found.backbone}, {found.masks} masks)", where=path,
-                           expected=f"a model of {len(model.task.classes)} classes", fix="; ".join(problems))  # fmt: skip
+        raise WeightsError(
+            f"this file does not fit the model ({found.kind}, {found.backbone}, {found.masks} masks)",
+            where=path,
+            expected=f"a model of {len(model.task.classes)} classes",
+            fix="; ".join(problems),
+        )
     with torch.no_grad():
         for name in own:
             if name in theirs:
@@ -242,7 +266,8 @@ def _fill(
     trainable = sum(p.requires_grad for p in model.parameters())
     frozen = sum(not p.requires_grad for p in model.parameters())
     loaded = len(own) - len(new)
-    return LoadReport(path.name, f"{found.kind}, {found.backbone}", loaded, tuple(new), tuple(unused), frozen, trainable)
+    kind = f"{found.kind}, {found.backbone}"
+    return LoadReport(path.name, kind, loaded, tuple(new), tuple(unused), frozen, trainable)
 
 
 def _fetch(name: str) -> Path:
@@ -251,7 +276,9 @@ def _fetch(name: str) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
 
     try:
-        return Path(snapshot_download(name, allow_patterns=["config.json", "*.safetensors", "*.safetensors.index.json"]))
+        return Path(
+            snapshot_download(name, allow_patterns=["config.json", "*.safetensors", "*.safetensors.index.json"])
+        )
     except (RepositoryNotFoundError, LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
         raise WeightsError(
             f"there is no file or folder {name!r}, and it cannot be fetched from the Hub",
@@ -264,6 +291,7 @@ def _summary(names: tuple[str, ...]) -> str:
     groups = {"LoRA": 0, "decoder head": 0, "stems": 0, "prototypes": 0}
     for name in names:
         lora = re.search(r"\.(q|v)_(down|up)$", name)
-        group = "LoRA" if lora else "stems" if name.startswith("stems.") else "prototypes" if name.startswith("proto") else "decoder head"
+        first = name.split(".")[0]
+        group = "LoRA" if lora else first if first in groups else "decoder head"
         groups[group] += 1
     return ", ".join(f"{group} {amount}" for group, amount in groups.items() if amount)

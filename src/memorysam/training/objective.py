@@ -6,13 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from memorysam.models.base import Segmentation, SegmentationModel
+from memorysam.models.base import Segmentation, SegmentationModel, upsample
 from memorysam.spec import IGNORE
-
-
-def upsample(logits: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:
-    """Bring logits `[B, C, h, w]` to `size` in float32: once, after everything else."""
-    return F.interpolate(logits.float(), size=tuple(size), mode="bilinear", align_corners=False)
 
 
 def ohem_cross_entropy(logits: Tensor, labels: Tensor, probability: float = 0.7, least: float = 1 / 16) -> Tensor:

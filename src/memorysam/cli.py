@@ -1,0 +1,64 @@
+"""The command line: verbs to functions. Heavy libraries are imported by the verb that needs them.
+
+Exit codes: 0 done, 2 a mistake that the message explains, 130 and 143 stopped by Ctrl-C and SIGTERM.
+"""
+
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+
+from memorysam import __version__
+from memorysam.errors import MemorySAMError, did_you_mean
+
+VERBS = {
+    "demo": "train, evaluate and predict on the built-in driving scenes; a tour of a few minutes",
+    "train": "train a model from a settings file",
+    "evaluate": "score a checkpoint on a data set",
+    "predict": "segment images with a checkpoint",
+    "check-data": "look for mistakes in a data set before training on it",
+    "make-scenes": "write the built-in driving scenes to disk, in DELIVER's layout",
+    "info": "say what a checkpoint or a model is made of",
+}
+
+USAGE = f"""memorysam {__version__}: multi-modal semantic segmentation with SAM2
+
+usage: memorysam VERB [options]        memorysam VERB --help tells more
+
+{chr(10).join(f"  {verb:<12} {help_text}" for verb, help_text in VERBS.items())}
+
+Start with: memorysam demo
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(USAGE)
+        return 0 if arguments else 2
+    verb, rest = arguments[0], arguments[1:]
+    if verb in ("-V", "--version", "version"):
+        print(__version__)
+        return 0
+    if verb not in VERBS:
+        print(f"memorysam: there is no verb {verb!r}; {did_you_mean(verb, VERBS)}", file=sys.stderr)
+        return 2
+    try:
+        command: Callable[[list[str]], int] = import_module(f"memorysam.commands.{verb.replace('-', '_')}").main
+        return command(rest)
+    except MemorySAMError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except SystemExit as stop:  # the argument parser, after it has said why
+        return stop.code if isinstance(stop.code, int) else 2
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # piped into `head`
+        sys.stderr.close()
+        return 0
+
+
+def run() -> None:
+    """Entry point of the `memorysam` command."""
+    sys.exit(main())

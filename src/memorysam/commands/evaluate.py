@@ -1,0 +1,98 @@
+"""memorysam evaluate."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from memorysam.commands.arguments import parse, print_json
+from memorysam.config import DataSettings, EvaluateSettings
+from memorysam.errors import DataError, listing
+
+DESCRIPTION = """Score a checkpoint on a split of a data set: IoU, F1 and accuracy per class and their means.
+
+  memorysam evaluate runs/potholes
+  memorysam evaluate runs/potholes --modalities disparity --protocol strict --out results
+
+CHECKPOINT is a run folder (its best model), or a file. Data set and split are those of the run unless given."""
+
+
+@dataclass
+class Arguments:
+    """Arguments of `memorysam evaluate`."""
+
+    checkpoint: Annotated[Path, tyro.conf.Positional]
+    """Run folder or checkpoint."""
+    dataset: str | None = None
+    """A dataset.yaml, or 'scenes'; by default the one that the model was trained on."""
+    root: Path | None = None
+    """Folder of the data."""
+    split: str | None = None
+    """Which part; by default the validation split of the run."""
+    modalities: tuple[str, ...] | None = None
+    """Show the model these only."""
+    by: tuple[str, ...] = ()
+    """Also score each value of these tags separately, such as: condition failure."""
+    out: Path | None = None
+    """Folder for evaluation.json and evaluation.csv."""
+    workers: int = 2
+    """Processes that read."""
+    device: str = "auto"
+    """auto, cpu, cuda."""
+    json: bool = False
+    """Print JSON instead of a table."""
+    settings: Annotated[EvaluateSettings, tyro.conf.arg(name=""), tyro.conf.FlagConversionOff] = field(
+        default_factory=EvaluateSettings
+    )
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the verb."""
+    arguments: Arguments = parse(Arguments, "evaluate", argv, DESCRIPTION)
+    from memorysam.data.catalog import agree, open_dataset
+    from memorysam.evaluation import report
+    from memorysam.evaluation.evaluate import evaluate
+    from memorysam.models.weights import locate, read_about
+    from memorysam.predict import load
+    from memorysam.training.progress import ProgressBar
+
+    file = locate(arguments.checkpoint)
+    predictor = load(file, device=arguments.device, verbose=not arguments.json)
+    about = read_about(file)
+    data = DataSettings(**about["settings"]["data"]) if "settings" in about else None
+    if arguments.dataset is not None:
+        data = DataSettings(dataset=arguments.dataset)
+    if data is None:
+        raise DataError("this checkpoint does not say which data it is for", where=file, fix="add --dataset")
+    if arguments.root is not None:
+        data = data.model_copy(update={"root": arguments.root})
+    split = arguments.split or data.val_split
+    dataset = open_dataset(data, predictor.model.task.image_size)
+    names = arguments.modalities or predictor.model.task.names
+    agree(predictor.model.task, dataset, names)
+    if arguments.by and (unknown := set(arguments.by) - set(dataset.source(split, names).tags(0))):
+        raise DataError(f"samples have no tag {listing(unknown)}", expected=listing(dataset.source(split, names).tags(0)))
+    source = dataset.source(split, names)
+    with ProgressBar(len(source.ids), label="evaluating", unit="image") as bar:
+        result = evaluate(
+            predictor.model,
+            source,
+            arguments.settings,
+            modalities=names,
+            split=split,
+            workers=arguments.workers,
+            by=arguments.by,
+            progress=lambda done, _total: bar.advance(done),
+        )
+    record = {"checkpoint": str(file), "dataset": dataset.name}
+    if arguments.out is not None:
+        report.save(result, arguments.out, **record)
+    if arguments.json:
+        print_json({**record, **result.as_dict()})
+    else:
+        print(f"\n{report.text(result)}")
+        if arguments.out is not None:
+            print(f"\nwritten to {arguments.out}")
+    return 0

@@ -1,0 +1,128 @@
+"""memorysam info."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from memorysam.commands.arguments import parse, print_json
+from memorysam.config import ModelSettings
+from memorysam.errors import SettingsError
+
+DESCRIPTION = """Say what a checkpoint or a model is made of: classes, modalities, sizes, and its parameters by part.
+
+  memorysam info runs/potholes
+  memorysam info --model memorysam-sam2-base-plus --modalities 4 --classes 25"""
+
+
+@dataclass
+class Arguments:
+    """Arguments of `memorysam info`."""
+
+    checkpoint: Annotated[Path | None, tyro.conf.Positional] = None
+    """Run folder or checkpoint."""
+    model: str | None = None
+    """Instead of a checkpoint: memorysam- and the name of a backbone."""
+    modalities: int = 1
+    """With --model: number of modalities."""
+    classes: int = 25
+    """With --model: number of classes."""
+    json: bool = False
+    """Print JSON instead of words."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the verb."""
+    arguments: Arguments = parse(Arguments, "info", argv, DESCRIPTION)
+    if (arguments.checkpoint is None) == (arguments.model is None):
+        raise SettingsError("give either a checkpoint or --model", fix="memorysam info --help shows examples")
+    from memorysam.models.base import SegmentationModel
+    from memorysam.models.weights import locate, read_about
+
+    about: dict[str, Any] = {}
+    model: SegmentationModel
+    if arguments.checkpoint is not None:
+        from memorysam.predict import load
+
+        file = locate(arguments.checkpoint)
+        model = load(file, device="cpu", verbose=False).model
+        about = read_about(file)
+        about["file"] = str(file)
+    else:
+        model = _named(arguments)
+    content = describe(model, about)
+    if arguments.json:
+        print_json(content)
+    else:
+        print(text(content))
+    return 0
+
+
+def describe(model: Any, about: dict[str, Any]) -> dict[str, Any]:
+    """Return what there is to say about a model, as JSON."""
+    from memorysam.models.base import count
+
+    parts = {
+        name: {"total": count(parameters), "trainable": count([p for p in parameters if p.requires_grad])}
+        for name, parameters in model.parts().items()
+        if parameters
+    }
+    content: dict[str, Any] = {
+        "model": model.settings(),
+        "image_size": list(model.task.image_size),
+        "modalities": [m.model_dump(mode="json") for m in model.task.modalities],
+        "classes": list(model.task.classes.names),
+        "parameters": {
+            "total": sum(part["total"] for part in parts.values()),
+            "trainable": sum(part["trainable"] for part in parts.values()),
+            "parts": parts,
+        },
+    }
+    for key in ("file", "step", "scores"):
+        if key in about:
+            content[key] = about[key]
+    return content
+
+
+def text(content: dict[str, Any]) -> str:
+    """Return the same for people."""
+    from memorysam.evaluation.report import table
+
+    settings = ", ".join(f"{key} {value}" for key, value in content["model"].items())
+    lines = [f"model       {settings}", f"image size  {'x'.join(map(str, content['image_size']))}"]
+    for modality in content["modalities"]:
+        lines.append(
+            f"modality    {modality['name']}: {modality['channels']} channels, {modality['low']:g} to {modality['high']:g}, "
+            f"stem {modality['stem']}"
+        )
+    lines.append(f"classes     {len(content['classes'])}: {', '.join(content['classes'])}")
+    if "scores" in content:
+        scores = content["scores"]
+        lines.append(f"score       mIoU {scores['miou']:.2f} on {scores['split']} ({scores['protocol']} protocol)")
+    parameters = content["parameters"]
+    rows = [[name, f"{part['total']:,}", f"{part['trainable']:,}"] for name, part in parameters["parts"].items()]
+    rows.append(["all", f"{parameters['total']:,}", f"{parameters['trainable']:,}"])
+    return "\n".join(lines) + "\n\n" + table(["part", "parameters", "trainable"], rows)
+
+
+def _named(arguments: Arguments) -> Any:
+    from memorysam.models.factory import create
+    from memorysam.models.sam2 import backbone
+    from memorysam.spec import Modality, Task, as_classes
+
+    name = arguments.model or ""
+    if not name.startswith("memorysam-"):
+        raise SettingsError(f"there is no model {name!r}", expected="memorysam-BACKBONE, such as memorysam-sam2-tiny")
+    chosen = name.removeprefix("memorysam-")
+    backbone(chosen)
+    if arguments.modalities < 1 or arguments.classes < 2:
+        raise SettingsError("a model needs at least one modality and two classes")
+    task = Task(
+        modalities=tuple(Modality(name=f"modality{i + 1}") for i in range(arguments.modalities)),
+        classes=as_classes([f"class{i}" for i in range(arguments.classes)]),
+        image_size=(1024, 1024),
+    )
+    settings = ModelSettings(backbone=chosen, weights=None)
+    return create(settings, task, from_scratch=chosen == "micro")

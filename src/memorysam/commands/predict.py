@@ -1,0 +1,89 @@
+"""memorysam predict."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from memorysam.commands.arguments import parse, print_json
+from memorysam.config import EvaluateSettings
+from memorysam.errors import SettingsError, did_you_mean, listing
+
+DESCRIPTION = """Segment images. Besides the options below there is one for each modality of the model, which takes a file
+or a folder; in folders, files of the same name belong together. Any subset of the modalities will do.
+
+  memorysam predict runs/potholes --rgb a.jpg --disparity a.png
+  memorysam predict runs/potholes --disparity folder/ --out results
+
+Written for each image: NAME_labels.png (class ids, the size of the image) and NAME_overlay.png."""
+
+
+@dataclass
+class Arguments:
+    """Arguments of `memorysam predict`."""
+
+    checkpoint: Annotated[Path, tyro.conf.Positional]
+    """Run folder or checkpoint."""
+    out: Path = Path("predictions")
+    """Folder for what is written."""
+    probabilities: bool = False
+    """Also write NAME_probabilities.npy: float16, classes x height x width."""
+    device: str = "auto"
+    """auto, cpu, cuda."""
+    json: bool = False
+    """Print JSON instead of words."""
+    settings: Annotated[EvaluateSettings, tyro.conf.arg(name=""), tyro.conf.FlagConversionOff] = field(
+        default_factory=EvaluateSettings
+    )
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the verb."""
+    own, rest = tyro.cli(
+        Arguments, prog="memorysam predict", args=list(argv), description=DESCRIPTION,
+        config=(tyro.conf.FlagCreatePairsOff,), return_unknown_args=True,
+    )  # fmt: skip
+    from memorysam.models.lora import merge_lora
+    from memorysam.predict import load, predict_files
+
+    predictor = load(own.checkpoint, device=own.device, verbose=not own.json)
+    inputs = modality_options(rest, predictor.model.task.names)
+    merge_lora(predictor.model)
+    results = predict_files(predictor, inputs, own.out, own.settings, own.probabilities)
+    if own.json:
+        print_json({"checkpoint": str(own.checkpoint), "modalities": list(inputs), "results": results})
+        return 0
+    for result in results:
+        shares = ", ".join(f"{name} {share:.1%}" for name, share in list(result["shares"].items())[:5])
+        print(f"{result['name']}: {shares}")
+    print(f"{len(results)} image{'s' if len(results) != 1 else ''} written to {own.out}")
+    return 0
+
+
+def modality_options(words: Sequence[str], names: Sequence[str]) -> dict[str, Path]:
+    """Read `--NAME PATH` for each modality of the model.
+
+    Raises:
+        SettingsError: an option that is neither a modality nor known, one without a value, or none at all.
+    """
+    inputs: dict[str, Path] = {}
+    rest = list(words)
+    known = [f"--{name}" for name in names]
+    while rest:
+        option = rest.pop(0)
+        option, equals, value = option.partition("=")
+        name = option.removeprefix("--").replace("-", "_")
+        if not option.startswith("--") or name not in names:
+            raise SettingsError(f"unknown option {option!r}", expected=listing(known), fix=did_you_mean(option, known))
+        if not equals:
+            if not rest or rest[0].startswith("--"):
+                raise SettingsError(f"option {option} needs a file or a folder")
+            value = rest.pop(0)
+        if name in inputs:
+            raise SettingsError(f"option {option} is given twice")
+        inputs[name] = Path(value)
+    if not inputs:
+        raise SettingsError("no image was given", expected=f"one or more of: {listing(known)}")
+    return inputs

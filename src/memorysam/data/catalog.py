@@ -1,0 +1,131 @@
+"""From a name or a path to a data set."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from memorysam.config import DataSettings
+from memorysam.data.dataset import Source
+from memorysam.data.folders import FolderDataset
+from memorysam.data.scenes import ScenesSource
+from memorysam.errors import DataError, did_you_mean, listing
+from memorysam.spec import Classes, Modality, Size, Task, select
+
+SCENES = "scenes"
+
+
+class DataSet(Protocol):
+    """All splits of a data set."""
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+
+    @property
+    def modalities(self) -> tuple[Modality, ...]:
+        """All that it has."""
+
+    @property
+    def classes(self) -> Classes:
+        """In the order of their ids."""
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Names of its parts."""
+
+    def source(self, split: str, modalities: Sequence[str] | None = None) -> Source:
+        """Return one split, for the named modalities.
+
+        Raises:
+            DataError: an unknown split or modality, or files that are missing.
+        """
+
+
+@dataclass(frozen=True)
+class Scenes:
+    """The procedural world, rendered as it is read; nothing lies on the disk.
+
+    Args:
+        counts: number of train, val and test scenes.
+        size: height and width of the images.
+    """
+
+    counts: tuple[int, int, int]
+    size: Size
+    name: str = SCENES
+    splits: tuple[str, ...] = ("train", "val", "test")
+
+    @property
+    def modalities(self) -> tuple[Modality, ...]:
+        """The four sensors."""
+        return ScenesSource("train", 1, self.size).modalities
+
+    @property
+    def classes(self) -> Classes:
+        """What is on the streets."""
+        return ScenesSource("train", 1, self.size).classes
+
+    def source(self, split: str, modalities: Sequence[str] | None = None) -> Source:  # noqa: ARG002
+        """Return one split."""
+        if split not in self.splits:
+            raise DataError(f"{self.name} has no split {split!r}", fix=did_you_mean(split, self.splits))
+        return ScenesSource(split, self.counts[self.splits.index(split)], self.size)
+
+
+def open_dataset(settings: DataSettings, size: Size, beside: Path | None = None) -> DataSet:
+    """Open the data set that `settings` name.
+
+    Args:
+        settings: `dataset` is 'scenes' or the path of a dataset.yaml.
+        size: at which scenes are rendered.
+        beside: folder against which a relative path is tried first, that of the file it stands in.
+
+    Raises:
+        DataError, SettingsError: nothing there, or not usable.
+    """
+    if settings.dataset == SCENES:
+        return Scenes(settings.scenes, size)
+    return FolderDataset.load(find_yaml(settings.dataset, beside), settings.root)
+
+
+def agree(task: Task, dataset: DataSet, names: Sequence[str]) -> None:
+    """Raise if a model and a data set do not speak of the same classes and sensors.
+
+    Raises:
+        DataError: says what either side has.
+    """
+    if task.classes.names != dataset.classes.names:
+        raise DataError(
+            f"the model and the data set {dataset.name!r} have different classes",
+            where=f"model, {len(task.classes)}: {listing(task.classes.names, 30)}",
+            expected=f"data, {len(dataset.classes)}: {listing(dataset.classes.names, 30)}",
+            fix="use the data set that the model was trained for, or train a model for this one",
+        )
+    theirs = {m.name: m for m in dataset.modalities}
+    for ours in select(task.modalities, names):
+        if ours.name not in theirs:
+            raise DataError(f"the data set {dataset.name!r} has no modality {ours.name!r}", expected=listing(theirs))
+        for key in ("channels", "low", "high"):
+            mine, other = getattr(ours, key), getattr(theirs[ours.name], key)
+            if mine != other:
+                raise DataError(f"modality {ours.name!r}: {key} is {mine} in the model and {other} in {dataset.name!r}")
+
+
+def find_yaml(name: str, beside: Path | None = None) -> Path:
+    """Return the path of a dataset.yaml, or say where it was looked for.
+
+    Raises:
+        DataError: it is in none of the places.
+    """
+    places = [folder / name for folder in (beside, Path()) if folder is not None]
+    for place in places:
+        if place.is_dir() and (place / "dataset.yaml").is_file():
+            return place / "dataset.yaml"
+        if place.is_file():
+            return place
+    raise DataError(
+        f"there is no data set {name!r}",
+        where=", ".join(str(place) for place in places),
+        expected=f"a dataset.yaml, a folder that holds one, or {SCENES!r}",
+    )

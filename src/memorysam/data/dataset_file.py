@@ -1,0 +1,235 @@
+"""The keys of a dataset.yaml, checked: what is wrong with one is said before any file of the data is touched."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from memorysam.config import build, read_yaml
+from memorysam.data.template import Template, leaves_root
+from memorysam.errors import DataError, SettingsError, did_you_mean, listing
+from memorysam.spec import IGNORE, Classes, Modality, Spec
+
+LABEL = "label"
+"""Key of the label's file among the files of a sample."""
+
+_RAW_VALUES = 2**16
+_IGNORE_NAME = "ignore"
+RawValue = Annotated[int, Field(ge=0, lt=_RAW_VALUES)]
+
+
+class DatasetFile(Spec):
+    """The keys of the file. Groups with keys of their own are built one by one, for messages that name them."""
+
+    name: str
+    root: Path | None = None
+    modalities: Annotated[dict[str, dict[str, Any]], Field(min_length=1)]
+    label: dict[str, Any] | None = None
+    splits: Annotated[dict[str, str], Field(min_length=1)] | Annotated[list[str], Field(min_length=1)]
+    classes: dict[str, tuple[int, int, int]] | list[str]
+    tags: dict[str, dict[str, Any]] = Field(default_factory=dict)
+
+
+class Sensor(Modality):
+    """A modality and its files."""
+
+    path: str
+    resize: bool = False
+    """Whether files of another size than the label's are brought to it; otherwise they are an error."""
+
+
+class LabelFile(Spec):
+    """The label's files."""
+
+    path: str
+    channel: Annotated[int, Field(ge=0)] | None = None
+    map: dict[RawValue, str] | None = None
+
+
+class Tag(Spec):
+    """A tag that is taken from a part of a field."""
+
+    from_: Annotated[str, Field(alias="from")]
+    values: Annotated[tuple[str, ...], Field(min_length=1)]
+    otherwise: str = "none"
+
+    def of(self, text: str) -> str:
+        """Return the first of `values` that is a whole part of `text` between underscores."""
+        parts = text.split("_")
+        return next((value for value in self.values if value in parts), self.otherwise)
+
+
+@dataclass(frozen=True)
+class LabelMap:
+    """From raw label values to class ids. Without a map in the dataset file, raw value `i` is class `i`."""
+
+    ids: Mapping[int, int]
+    """Raw value -> class id, or the ignore index."""
+    names: Mapping[int, str]
+    """Raw value -> class name, or `ignore`."""
+    channel: int | None
+
+    @cached_property
+    def _table(self) -> NDArray[np.int16]:
+        table = np.full(_RAW_VALUES, -1, np.int16)
+        table[list(self.ids)] = list(self.ids.values())
+        return table
+
+    def apply(self, raw: NDArray[Any], path: Path) -> NDArray[np.uint8]:
+        """Turn raw values `[H, W]` into class ids.
+
+        Raises:
+            DataError: a value that is not in the map; all such values are named, with the number of their pixels.
+        """
+        if raw.dtype in (np.uint8, np.uint16):
+            ids = self._table.take(raw)
+        else:
+            inside = (raw >= 0) & (raw < _RAW_VALUES)
+            ids = np.where(inside, self._table.take(np.where(inside, raw, 0)), np.int16(-1))
+        if (ids < 0).any():
+            values, counts = np.unique(raw[ids < 0], return_counts=True)
+            found = [f"{value} ({count} pixels)" for value, count in zip(values, counts, strict=True)]
+            raise DataError(
+                f"this label holds values that are no class: {listing(found)}",
+                where=path,
+                expected=listing((f"{value}: {name}" for value, name in sorted(self.names.items())), 40),
+                fix=f"add them to `map` of the label, such as {values[0]}: ignore, or mend the label",
+            )
+        return ids.astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What a dataset.yaml says, checked."""
+
+    name: str
+    root: Path | None
+    """As written, relative to the file."""
+    sensors: dict[str, Sensor]
+    classes: Classes
+    label: LabelMap | None
+    templates: dict[str, Template]
+    """Modality, or `label` -> where its files are."""
+    fields: tuple[str, ...]
+    """Fields that make the name of a sample."""
+    lists: dict[str, str | None]
+    """Split -> its list of ids, None for splits that are folders."""
+    tags: dict[str, Tag]
+
+
+def read_layout(path: Path) -> Layout:
+    """Read a dataset file.
+
+    Raises:
+        SettingsError: an unknown key, a wrong value, or keys that contradict each other.
+    """
+    content = build(DatasetFile, read_yaml(path), path)
+    sensors = {}
+    for name, values in content.modalities.items():
+        if name == LABEL or "name" in values:
+            raise SettingsError(
+                "a modality is named by its key, and not 'label'", where=f"{path}, modalities.{name}", fix="rename it"
+            )
+        sensors[name] = build(Sensor, {"name": name, **values}, f"{path}, modalities.{name}")
+    classes = _classes(content.classes, path)
+    label = None if content.label is None else build(LabelFile, content.label, f"{path}, label")
+    templates = {name: Template.parse(s.path, f"{path}, modalities.{name}") for name, s in sensors.items()}
+    if label is not None:
+        templates[LABEL] = Template.parse(label.path, f"{path}, label")
+    fields = _common_fields(templates, path)
+    return Layout(
+        name=content.name,
+        root=content.root,
+        sensors=sensors,
+        classes=classes,
+        label=None if label is None else _label_map(label, classes, f"{path}, label.map"),
+        templates=templates,
+        fields=fields,
+        lists=_lists(content.splits, templates, path),
+        tags=_tags(content.tags, fields, path),
+    )
+
+
+def _classes(written: dict[str, tuple[int, int, int]] | list[str], path: Path) -> Classes:
+    colours = tuple(written.values()) if isinstance(written, dict) else ()
+    if _IGNORE_NAME in written:
+        raise SettingsError(
+            f"a class cannot be called {_IGNORE_NAME!r}", where=f"{path}, classes",
+            expected=f"classes only; pixels that do not count are mapped to {_IGNORE_NAME} in label.map",
+        )  # fmt: skip
+    return build(Classes, {"names": tuple(written), "colors": colours}, f"{path}, classes")
+
+
+def _label_map(label: LabelFile, classes: Classes, where: str) -> LabelMap:
+    """Turn names into ids."""
+    ids = {name: number for number, name in enumerate(classes.names)} | {_IGNORE_NAME: IGNORE}
+    names = label.map
+    if names is None:
+        names = dict(enumerate(classes.names)) | {IGNORE: _IGNORE_NAME}
+    for raw, name in names.items():
+        if name not in ids:
+            raise SettingsError(
+                f"raw value {raw} is mapped to {name!r}, which is no class", where=where, fix=did_you_mean(name, ids)
+            )
+    return LabelMap({raw: ids[name] for raw, name in names.items()}, names, label.channel)
+
+
+def _common_fields(templates: Mapping[str, Template], path: Path) -> tuple[str, ...]:
+    """Return the fields that make the name of a sample, after checking that all paths have the same ones."""
+    (first, pattern), *others = templates.items()
+    for name, template in others:
+        different = set(pattern.fields) ^ set(template.fields)
+        if different:
+            raise SettingsError(
+                f"the paths of {first} and {name} do not have the same fields: {listing(sorted(different))}",
+                where=path,
+                expected=f"{pattern.text} and {template.text} with the same fields",
+                fix="write every field into every path; samples are matched by them",
+            )
+    fields = tuple(name for name in pattern.fields if name != "split")
+    if not fields:
+        raise SettingsError(
+            "the paths have no field that tells samples apart", where=path, fix="write {id} into every path"
+        )
+    return fields
+
+
+def _lists(splits: dict[str, str] | list[str], templates: Mapping[str, Template], path: Path) -> dict[str, str | None]:
+    """Return the list file of each split, None for folders."""
+    where = f"{path}, splits"
+    if isinstance(splits, dict):
+        return dict(splits)
+    if not all("split" in template.fields for template in templates.values()):
+        raise SettingsError(
+            "splits are named without lists of ids, but the paths have no field {split}",
+            where=where,
+            expected="lists, such as {train: train.txt, val: val.txt}, or {split} in every path",
+        )
+    if len(set(splits)) < len(splits) or any(not name or "/" in name or leaves_root(name) for name in splits):
+        raise SettingsError(f"{splits} are not names of folders, each given once", where=where, fix="correct the names")
+    return dict.fromkeys(splits)
+
+
+def _tags(written: Mapping[str, dict[str, Any]], fields: tuple[str, ...], path: Path) -> dict[str, Tag]:
+    """Return the rules of tags, after checking that they can be applied."""
+    tags = {}
+    for name, values in written.items():
+        where = f"{path}, tags.{name}"
+        tag = tags[name] = build(Tag, values, where)
+        if tag.from_ not in fields:
+            raise SettingsError(
+                f"tag {name!r} is taken from {tag.from_!r}, which is no field of the paths",
+                where=where,
+                expected=f"one of: {listing(fields)}",
+                fix=did_you_mean(tag.from_, fields),
+            )
+        if name in fields[:-1]:
+            raise SettingsError(
+                f"tag {name!r} has the name of a field, which is a tag by itself", where=where, fix="rename the tag"
+            )
+    return tags

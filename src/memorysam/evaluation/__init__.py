@@ -1,0 +1,1 @@
+"""Evaluation: how predictions are made, counted and reported."""

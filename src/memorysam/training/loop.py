@@ -1,0 +1,329 @@
+"""The training loop, written out."""
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs
+from torch import Tensor, nn
+
+from memorysam.config import RunSettings, TrainSettings
+from memorysam.data.catalog import DataSet, open_dataset
+from memorysam.data.dataset import Batch, SegmentationDataset, Source, collate, fingerprint
+from memorysam.data.loading import Loader
+from memorysam.data.transforms import TrainTransform
+from memorysam.errors import SettingsError, TrainingError, listing
+from memorysam.evaluation.evaluate import Evaluation, evaluate
+from memorysam.models import weights
+from memorysam.models.base import SegmentationModel
+from memorysam.models.factory import create
+from memorysam.spec import Task, select
+from memorysam.training.checkpoint import BEST, Progress, load_state, save_state
+from memorysam.training.interrupt import Interrupt
+from memorysam.training.objective import training_loss
+from memorysam.training.progress import ProgressBar, say
+from memorysam.training.run import RunFolder
+from memorysam.training.sampler import TrainSampler
+from memorysam.training.schedule import adamw, warmup_poly
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended."""
+
+    folder: Path
+    progress: Progress
+    finished: bool
+    signal: int | None = None
+    """The signal that ended it early."""
+
+
+def train(
+    settings: RunSettings,
+    out: Path,
+    *,
+    resume: bool = False,
+    allow_changes: bool = False,
+    beside: Path | None = None,
+    stop_after: int | None = None,
+) -> Outcome:
+    """Train a model and leave everything about it in a run folder.
+
+    Args:
+        settings: of the run.
+        out: the run folder.
+        resume: continue the run in it, bit for bit.
+        allow_changes: continue although settings or data have changed.
+        beside: folder of the settings file, against which paths in it are resolved.
+        stop_after: stop after this step as if interrupted (for tests and short looks).
+
+    Raises:
+        MemorySAMError: anything a user can mend: settings, data, a full disk, a loss that is not finite.
+    """
+    accelerator = _accelerator(settings.train)
+    dataset = open_dataset(settings.data, settings.model.image_size, beside)
+    task = Task(
+        modalities=select(dataset.modalities, settings.data.modalities),
+        classes=dataset.classes,
+        image_size=settings.model.image_size,
+    )
+    main = accelerator.is_main_process
+    folder = RunFolder(out, settings, resume=resume, allow_changes=allow_changes, main=main)
+    torch.manual_seed(settings.train.seed)
+    model = start(settings, task, quiet=not main)
+    training = Training(settings, folder, model, dataset, accelerator)
+    if resume:
+        training.restore(allow_changes)
+    with Interrupt() as interrupt:
+        signal = training.run(interrupt, stop_after)
+    finished = training.progress.step >= training.total_steps
+    return Outcome(out, training.progress, finished, signal)
+
+
+def start(settings: RunSettings, task: Task, quiet: bool = False) -> SegmentationModel:
+    """Build the model with which training starts.
+
+    Raises:
+        SettingsError: a backbone that is of no use without weights, and no weights.
+    """
+    chosen = settings.model
+    if chosen.weights is None and chosen.backbone != "micro":
+        raise SettingsError(
+            f"the backbone {chosen.backbone} needs pretrained weights",
+            where="model.weights",
+            expected="a SAM2 file (.pt), a Hub directory or id, or a MemorySAM checkpoint",
+            fix="for example --model.weights facebook/sam2.1-hiera-base-plus; 'random' trains without",
+        )
+    if chosen.weights is None or chosen.weights == "random":
+        return create(chosen, task)
+    model, report = weights.load(chosen.weights, task, chosen, rehead=chosen.rehead)
+    if not quiet:
+        say(str(report))
+    return model
+
+
+class Training:
+    """One run: what it is made of, and where it is.
+
+    Args:
+        settings: of the run.
+        folder: where everything goes.
+        model: on the CPU.
+        dataset: with the splits that settings name.
+        accelerator: for devices, precision and processes.
+    """
+
+    def __init__(
+        self,
+        settings: RunSettings,
+        folder: RunFolder,
+        model: SegmentationModel,
+        dataset: DataSet,
+        accelerator: Accelerator,
+    ) -> None:
+        options = settings.train
+        self.settings, self.options, self.folder, self.accelerator = settings, options, folder, accelerator
+        self.model = model.to(accelerator.device)
+        self.model.train()
+        self.model.recompute_activations(options.checkpointing)
+        names = model.task.names
+        self.train_source: Source = dataset.source(settings.data.train_split, names)
+        self.val_source: Source = dataset.source(settings.data.val_split, names)
+        self.sampler = TrainSampler(
+            len(self.train_source.ids),
+            options.batch_size,
+            rank=accelerator.process_index,
+            ranks=accelerator.num_processes,
+            passes=options.accumulate,
+            seed=options.seed,
+        )
+        self.total_steps = options.epochs * self.sampler.steps_per_epoch
+        self.optimizer = adamw(model, options.lr, options.weight_decay)
+        self.factor = warmup_poly(
+            self.sampler.steps_per_epoch, options.epochs, options.warmup_epochs, options.warmup_ratio, options.power
+        )
+        self.progress = Progress()
+        self.wrapped: nn.Module = accelerator.prepare(self.model)
+        # The same weights on every rank, but not the same dropout.
+        torch.manual_seed(options.seed + 1 + accelerator.process_index)
+
+    def restore(self, allow_changes: bool) -> None:
+        """Continue where the run was saved.
+
+        Raises:
+            TrainingError: the data set is not the one that the run was trained on.
+        """
+        self.progress, head, notes = load_state(self.folder.path, self.model, self.optimizer)
+        now = fingerprint(self.train_source)
+        if head["data"] != now and not allow_changes:
+            raise TrainingError(
+                "the training data has changed since this run was saved",
+                where=self.settings.data.dataset,
+                expected=f"{head['samples']} samples, {head['data']}; now {len(self.train_source.ids)}, {now}",
+                fix="restore the data, or pass --allow-changes to go on with what is there",
+            )
+        if self.accelerator.is_main_process:
+            self.folder.rewind_log(self.progress.step)
+            for note in notes:
+                say(note)
+
+    def run(self, interrupt: Interrupt, stop_after: int | None = None) -> int | None:
+        """Train to the end, or until a signal comes; return the signal."""
+        loader = self._loader()
+        batches = iter(loader)
+        saved = began = time.monotonic()
+        quiet = not self.accelerator.is_main_process
+        with ProgressBar(self.total_steps, self.progress.step, "training", quiet=quiet) as bar:
+            while True:
+                if self._validation_due():
+                    self.save()  # a validation that fails must not cost the epoch
+                    self.validate()
+                    self.save()
+                    saved = time.monotonic()
+                if self.progress.step >= self.total_steps:
+                    return None
+                facts = self.step(batches)
+                self.progress = replace(self.progress, step=self.progress.step + 1)
+                facts["waiting"] = loader.waited / max(time.monotonic() - began, 1e-9)
+                bar.advance(self.progress.step, loss=f"{facts['loss']:.3f}", waiting=f"{facts['waiting']:.0%}")
+                if self.progress.step % self.options.log_every == 0:
+                    self._log(facts)
+                signal = interrupt.anywhere(self.accelerator.device)
+                stopping = signal is not None or self.progress.step == stop_after
+                if stopping or self._agreed(time.monotonic() - saved > 60 * self.options.save_every):
+                    self.save()
+                    saved = time.monotonic()
+                if stopping:
+                    say(f"stopped after step {self.progress.step}; --resume continues from here", quiet)
+                    return signal
+
+    def step(self, batches: Iterator[Batch]) -> dict[str, float]:
+        """One optimizer step over all forward passes; return what to log.
+
+        Raises:
+            TrainingError: the loss or a gradient is not finite; nothing has been changed by this step.
+        """
+        rate = self.options.lr * self.factor(self.progress.step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.zero_grad(set_to_none=True)
+        sums: dict[str, Tensor] = {}
+        for i in range(self.options.accumulate):
+            batch = next(batches).to(self.accelerator.device)
+            last = i == self.options.accumulate - 1
+            # Ranks exchange gradients once per step.
+            with nullcontext() if last else self.accelerator.no_sync(self.wrapped):
+                output = self.wrapped(batch.images)
+                loss, terms = training_loss(
+                    self.model,
+                    output,
+                    batch.label,
+                    weight=self.options.prototype_weight,
+                    probability=self.options.ohem_probability,
+                    least=self.options.ohem_least,
+                )
+                self.accelerator.backward(loss / self.options.accumulate)
+            for name, term in {"loss": loss.detach(), **terms}.items():
+                sums[name] = sums.get(name, torch.zeros_like(term)) + term / self.options.accumulate
+        trained = [p for p in self.model.parameters() if p.requires_grad]
+        norm = nn.utils.clip_grad_norm_(trained, self.options.clip or math.inf)
+        values = torch.stack([*sums.values(), norm]).tolist()  # the step's one wait for the device
+        facts = dict(zip([*sums, "gradient"], values, strict=True))
+        if not all(math.isfinite(value) for value in values):
+            raise self._not_finite(facts)
+        self.optimizer.step()
+        return {**facts, "lr": rate}
+
+    def validate(self) -> Evaluation:
+        """Score the validation split; keep the model if it is the best so far."""
+        result = evaluate(
+            self.model,
+            self.val_source,
+            self.settings.evaluate,
+            split=self.settings.data.val_split,
+            workers=self.settings.data.workers,
+        )
+        score = result.scores.miou
+        better = self.progress.best is None or score > self.progress.best
+        self.progress = replace(self.progress, validated=self.progress.step)
+        if better:
+            self.progress = replace(self.progress, best=score, best_step=self.progress.step)
+        if self.accelerator.is_main_process:
+            if better:
+                weights.save(self.folder.path / BEST, self.model, **self._about(), scores=result.as_dict())
+            epoch = self.progress.step // self.sampler.steps_per_epoch
+            self.folder.log(step=self.progress.step, validation=result.as_dict())
+            say(f"epoch {epoch}: mIoU {score:.2f} on {result.facts['split']}{' (best)' if better else ''}")
+        return result
+
+    def save(self) -> None:
+        """Write the whole state."""
+        save_state(self.folder.path, self.model, self.optimizer, self.progress, **self._about())
+
+    def _about(self) -> dict[str, Any]:
+        return {
+            "settings": self.settings.model_dump(mode="json"),
+            "data": fingerprint(self.train_source),
+            "samples": len(self.train_source.ids),
+            "step": self.progress.step,
+        }
+
+    def _loader(self) -> Loader[Batch]:
+        self.sampler.start = self.progress.step
+        transform = TrainTransform(self.model.task.image_size, self.settings.augment, self.model.task.modalities)
+        dataset = SegmentationDataset(self.train_source, self.model.task.modalities, transform, self.options.seed)
+        pin = self.accelerator.device.type == "cuda"
+        return Loader(dataset, self.sampler, collate, self.settings.data.workers, pin)
+
+    def _validation_due(self) -> bool:
+        """Whether the run stands at the end of an epoch that has yet to be validated, also after resuming there."""
+        epoch, rest = divmod(self.progress.step, self.sampler.steps_per_epoch)
+        if rest or epoch == 0 or self.progress.validated == self.progress.step:
+            return False
+        return epoch % self.options.validate_every == 0 or epoch == self.options.epochs
+
+    def _agreed(self, wish: bool) -> bool:
+        """Whether to save is a matter of this rank's clock; all ranks must do the same, so the first decides."""
+        if self.accelerator.num_processes == 1:
+            return wish
+        vote = torch.tensor([int(wish)], device=self.accelerator.device)
+        torch.distributed.broadcast(vote, 0)
+        return bool(vote.item())
+
+    def _log(self, facts: dict[str, float]) -> None:
+        if self.accelerator.is_main_process:
+            self.folder.log(step=self.progress.step, epoch=self.progress.step / self.sampler.steps_per_epoch, **facts)
+
+    def _not_finite(self, facts: dict[str, float]) -> TrainingError:
+        ids = [self.train_source.ids[index] for _, index in self.sampler.step(self.progress.step)]
+        values = ", ".join(f"{name} {value:.4g}" for name, value in facts.items())
+        return TrainingError(
+            f"step {self.progress.step + 1} is not finite: {values}",
+            where=f"samples {listing(ids, 16)}",
+            expected="finite losses and gradients; the step was not taken",
+            fix="look at these samples with check-data, lower train.lr, set train.clip, or use precision fp32",
+        )
+
+
+def _accelerator(options: TrainSettings) -> Accelerator:
+    handler = DistributedDataParallelKwargs(broadcast_buffers=False)  # prototypes are equal by themselves
+    accelerator = Accelerator(
+        mixed_precision="bf16" if options.precision == "bf16" else "no",
+        cpu=options.device == "cpu",
+        kwargs_handlers=[handler],
+    )
+    parts = accelerator.num_processes * options.accumulate
+    if options.batch_size % parts:
+        raise SettingsError(
+            f"a batch of {options.batch_size} cannot be shared by {accelerator.num_processes} processes with "
+            f"{options.accumulate} passes each",
+            where="train.batch_size, train.accumulate",
+            expected=f"a multiple of {parts}",
+        )
+    return accelerator

@@ -1,0 +1,48 @@
+import itertools
+
+import pytest
+
+from memorysam.training.sampler import TrainSampler
+
+
+def take(sampler, batches):
+    return list(itertools.islice(iter(sampler), batches))
+
+
+def test_an_epoch_is_a_permutation_and_epochs_differ():
+    sampler = TrainSampler(12, 4, seed=1)
+    first, second = take(sampler, 6)[:3], take(sampler, 6)[3:]
+    assert sampler.steps_per_epoch == 3
+    assert sorted(index for batch in first for _, index in batch) == list(range(12))
+    assert {epoch for batch in second for epoch, _ in batch} == {1}
+    assert [i for b in first for _, i in b] != [i for b in second for _, i in b]
+
+
+def test_seed_decides():
+    assert take(TrainSampler(12, 4, seed=1), 9) == take(TrainSampler(12, 4, seed=1), 9)
+    assert take(TrainSampler(12, 4, seed=1), 9) != take(TrainSampler(12, 4, seed=2), 9)
+
+
+@pytest.mark.parametrize("start", [1, 3, 7])
+def test_any_position_can_be_returned_to(start):
+    whole = take(TrainSampler(13, 4, seed=5), 12)
+    later = TrainSampler(13, 4, seed=5)
+    later.start = start
+    assert take(later, 12 - start) == whole[start:]
+
+
+@pytest.mark.parametrize(("ranks", "passes"), [(1, 1), (2, 1), (1, 2), (2, 2), (4, 1)])
+def test_a_step_has_the_same_samples_however_it_is_shared(ranks, passes):
+    parts = [take(TrainSampler(10, 8, rank=r, ranks=ranks, passes=passes, seed=3), 3 * passes) for r in range(ranks)]
+    for step in range(3):
+        shared = [key for part in parts for batch in part[step * passes : (step + 1) * passes] for key in batch]
+        assert sorted(shared) == sorted(TrainSampler(10, 8, seed=3).step(step))
+        assert len(set(shared)) == 8
+
+
+def test_a_small_data_set_is_repeated_to_fill_a_batch():
+    sampler = TrainSampler(3, 8)
+    assert sampler.steps_per_epoch == 1
+    batch = take(sampler, 1)[0]
+    assert len(batch) == 8
+    assert {index for _, index in batch} == {0, 1, 2}
