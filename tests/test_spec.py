@@ -70,7 +70,9 @@ def test_plain_values_become_spec():
 
 
 def test_task_survives_json():
-    task = Task(modalities=(camera(), Modality(name="x", channels=2)), classes=as_classes(["a", "b"]), image_size=(64, 96))
+    task = Task(
+        modalities=(camera(), Modality(name="x", channels=2)), classes=as_classes(["a", "b"]), image_size=(64, 96)
+    )
     assert Task.model_validate_json(task.model_dump_json()) == task
 
 

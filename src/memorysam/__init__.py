@@ -1,8 +1,8 @@
 """Multi-modal semantic segmentation with SAM2: several registered sensors as the frames of one video.
 
-    import memorysam
-    model = memorysam.load("runs/mine")
-    result = model.predict({"rgb": "a.png", "depth": "b.png"})
+import memorysam
+model = memorysam.load("runs/mine")
+result = model.predict({"rgb": "a.png", "depth": "b.png"})
 """
 
 from typing import TYPE_CHECKING, Any

@@ -253,7 +253,7 @@ def _known_keys(kind: Any, path: tuple[int | str, ...]) -> list[str]:
         if field is None:
             return []
         kind = field.annotation
-    return list(getattr(kind, "model_fields", {}))
+    return [field.alias or name for name, field in getattr(kind, "model_fields", {}).items()]
 
 
 class _StrictLoader(yaml.SafeLoader):

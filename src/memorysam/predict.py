@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from memorysam.config import EvaluateSettings, ModelSettings, build
 from memorysam.data.dataset import Image, normalise
-from memorysam.data.readers import conform, read_image
+from memorysam.data.readers import EXTENSIONS, conform, read_image
 from memorysam.data.transforms import resize_image
 from memorysam.errors import DataError, InputError, did_you_mean, listing
 from memorysam.evaluation import pictures
@@ -23,7 +23,6 @@ from memorysam.models.base import Segmentation, SegmentationModel
 from memorysam.spec import Classes, Colour, Modality, Size, Task, as_classes, as_modality
 
 Input = str | Path | NDArray[Any]
-SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".npy")
 
 
 @dataclass(frozen=True)
@@ -227,9 +226,11 @@ def match(inputs: Mapping[str, Path]) -> dict[str, dict[str, Path]]:
     if not any(folders):
         return {next(iter(inputs.values())).stem: dict(inputs)}
     if not all(folders):
-        raise DataError("files and folders are mixed", where=listing(inputs.values()), expected="either of them for all")
+        raise DataError(
+            "files and folders are mixed", where=listing(inputs.values()), expected="either of them for all"
+        )
     found = {
-        name: {path.stem: path for path in sorted(folder.iterdir()) if path.suffix.lower() in SUFFIXES}
+        name: {path.stem: path for path in sorted(folder.iterdir()) if path.suffix.lower() in EXTENSIONS}
         for name, folder in inputs.items()
     }
     stems = sorted({stem for files in found.values() for stem in files})
@@ -237,7 +238,9 @@ def match(inputs: Mapping[str, Path]) -> dict[str, dict[str, Path]]:
     if missing:
         raise DataError(f"{len(missing)} files have no partner of the same name", where=listing(missing))
     if not stems:
-        raise DataError("no images here", where=listing(inputs.values()), expected=f"files ending in {listing(SUFFIXES)}")
+        raise DataError(
+            "no images here", where=listing(inputs.values()), expected=f"files ending in {listing(EXTENSIONS)}"
+        )
     return {stem: {name: files[stem] for name, files in found.items()} for stem in stems}
 
 
@@ -269,9 +272,10 @@ def _task(
     size = (image_size, image_size) if isinstance(image_size, int) else image_size
     known = {m.name: m for m in carried.modalities} if carried else {}
     values: dict[str, Any] = {
-        "modalities": [known.get(m, m) if isinstance(m, str) else m for m in modalities] if modalities else list(known.values()),
+        "modalities": [known.get(m, m) if isinstance(m, str) else m for m in modalities]
+        if modalities
+        else list(known.values()),
         "classes": carried.classes if classes is None and carried else as_classes(classes or ()),
         "image_size": size or (carried.image_size if carried else (1024, 1024)),
     }
-    values["modalities"] = [as_modality(m) for m in values["modalities"]]
     return build(Task, values, "load(...)")

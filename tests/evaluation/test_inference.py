@@ -82,7 +82,9 @@ def test_flip_mirrors_back():
             ramp = torch.linspace(0, 5, out.logits.shape[-1]).expand_as(out.logits[:, :1])
             return Segmentation(torch.cat([ramp, -ramp, ramp * 0], dim=1), out.features)
 
-    found = probabilities(Left(), {"x": torch.zeros(1, 3, 64, 64)}, (64, 64), EvaluateSettings(method="native", flip=True))
+    found = probabilities(
+        Left(), {"x": torch.zeros(1, 3, 64, 64)}, (64, 64), EvaluateSettings(method="native", flip=True)
+    )
     assert torch.allclose(found, found.flip(-1), atol=1e-5)
 
 

@@ -56,7 +56,7 @@ def test_conditioning_and_memory_are_those_of_transformers(hub_model, hub_folder
     with torch.no_grad():
         memory = ours.memorize(features, masks)
         best = torch.stack([logits[0, 1], logits[1, 0]]).unsqueeze(1)
-        full = torch.nn.functional.interpolate(best, scale_factor=4, mode="bilinear") .sigmoid() * 20 - 10
+        full = torch.nn.functional.interpolate(best, scale_factor=4, mode="bilinear").sigmoid() * 20 - 10
         theirs, position = hub_model.memory_encoder(features, full)
         assert torch.allclose(memory.features, theirs, atol=1e-5)
 
@@ -164,7 +164,9 @@ class Bomb:
         return open, (str(self.path), "w")
 
 
-@pytest.mark.parametrize("name", ["bomb.pt", "text.pt", "empty.pt", "other.pt", "numbers.pt", "odd.txt", "cut.safetensors"])
+@pytest.mark.parametrize(
+    "name", ["bomb.pt", "text.pt", "empty.pt", "other.pt", "numbers.pt", "odd.txt", "cut.safetensors"]
+)
 def test_what_is_not_weights_is_explained(tmp_path, name):
     path, canary = tmp_path / name, tmp_path / "canary"
     if name == "bomb.pt":

@@ -18,9 +18,7 @@ PLAIN = (tyro.conf.FlagCreatePairsOff,)
 def parse(kind: Any, verb: str, argv: Sequence[str], description: str, default: Any = None) -> Any:
     """Turn arguments into a `kind`; exits with code 2 and a suggestion on a mistake, with 0 after --help."""
     more = {} if default is None else {"default": default}
-    return tyro.cli(
-        kind, prog=f"memorysam {verb}", args=list(argv), description=description, config=PLAIN, **more
-    )
+    return tyro.cli(kind, prog=f"memorysam {verb}", args=list(argv), description=description, config=PLAIN, **more)
 
 
 def print_json(content: object) -> None:

@@ -1,13 +1,18 @@
 """memorysam demo."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
-from memorysam.commands.arguments import parse, print_json
+import tyro
 
-DESCRIPTION = """A tour in a few minutes, without a GPU, data or weights: train the micro MemorySAM on driving scenes that are
-rendered as they are needed, evaluate all four sensors, each alone and by weather, predict, and write a page of pictures."""
+from memorysam.commands.arguments import find_settings, parse, print_json
+from memorysam.config import RunSettings, build, read_yaml
+
+DESCRIPTION = """A tour in a few minutes, without a GPU, data or weights: train the micro MemorySAM on driving scenes
+that are rendered as they are needed, evaluate all four sensors, each alone and by weather, predict, and write a page of
+pictures. Everything can be changed as for `memorysam train`."""
 
 
 @dataclass
@@ -16,18 +21,23 @@ class Arguments:
 
     out: Path = Path("demo")
     """Folder for everything."""
-    minutes: float = 4.0
-    """How long to train."""
     json: bool = False
     """Print JSON instead of words."""
+    settings: Annotated[RunSettings, tyro.conf.arg(name=""), tyro.conf.FlagConversionOff] = field(
+        default_factory=RunSettings
+    )
 
 
 def main(argv: Sequence[str]) -> int:
     """Run the verb."""
-    arguments: Arguments = parse(Arguments, "demo", argv, DESCRIPTION)
-    from memorysam.demo import demo
+    path = find_settings(Path("demo.yaml"))
+    default = Arguments(settings=build(RunSettings, read_yaml(path), path))
+    arguments: Arguments = parse(Arguments, "demo", argv, DESCRIPTION, default)
+    from memorysam.demo import demo, summary
 
-    result = demo(arguments.out, arguments.minutes)
+    result = demo(arguments.settings, arguments.out)
     if arguments.json:
         print_json(result)
-    return 0
+    elif result["finished"]:
+        print(summary(result))
+    return 0 if result["finished"] else 128 + (result["signal"] or 0)

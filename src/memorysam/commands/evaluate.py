@@ -73,7 +73,9 @@ def main(argv: Sequence[str]) -> int:
     names = arguments.modalities or predictor.model.task.names
     agree(predictor.model.task, dataset, names)
     if arguments.by and (unknown := set(arguments.by) - set(dataset.source(split, names).tags(0))):
-        raise DataError(f"samples have no tag {listing(unknown)}", expected=listing(dataset.source(split, names).tags(0)))
+        raise DataError(
+            f"samples have no tag {listing(unknown)}", expected=listing(dataset.source(split, names).tags(0))
+        )
     source = dataset.source(split, names)
     with ProgressBar(len(source.ids), label="evaluating", unit="image") as bar:
         result = evaluate(

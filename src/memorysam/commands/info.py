@@ -92,11 +92,10 @@ def text(content: dict[str, Any]) -> str:
 
     settings = ", ".join(f"{key} {value}" for key, value in content["model"].items())
     lines = [f"model       {settings}", f"image size  {'x'.join(map(str, content['image_size']))}"]
-    for modality in content["modalities"]:
-        lines.append(
-            f"modality    {modality['name']}: {modality['channels']} channels, {modality['low']:g} to {modality['high']:g}, "
-            f"stem {modality['stem']}"
-        )
+    lines += [
+        f"modality    {m['name']}: {m['channels']} channels, {m['low']:g} to {m['high']:g}, stem {m['stem']}"
+        for m in content["modalities"]
+    ]
     lines.append(f"classes     {len(content['classes'])}: {', '.join(content['classes'])}")
     if "scores" in content:
         scores = content["scores"]

@@ -10,7 +10,7 @@ import tyro
 from memorysam.commands.arguments import parse, print_json
 from memorysam.errors import SettingsError
 
-DESCRIPTION = """Write driving scenes to disk in DELIVER's folder layout and label encoding, with a dataset.yaml beside them.
+DESCRIPTION = """Write driving scenes to disk in DELIVER's folder layout and label encoding, with a dataset.yaml.
 
   memorysam make-scenes data/scenes --train 200 --val 20 --test 20 --size 512"""
 

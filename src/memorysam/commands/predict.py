@@ -7,12 +7,12 @@ from typing import Annotated
 
 import tyro
 
-from memorysam.commands.arguments import parse, print_json
+from memorysam.commands.arguments import print_json
 from memorysam.config import EvaluateSettings
 from memorysam.errors import SettingsError, did_you_mean, listing
 
-DESCRIPTION = """Segment images. Besides the options below there is one for each modality of the model, which takes a file
-or a folder; in folders, files of the same name belong together. Any subset of the modalities will do.
+DESCRIPTION = """Segment images. Besides the options below there is one for each modality of the model, which takes a
+file or a folder; in folders, files of the same name belong together. Any subset of the modalities will do.
 
   memorysam predict runs/potholes --rgb a.jpg --disparity a.png
   memorysam predict runs/potholes --disparity folder/ --out results

@@ -8,7 +8,11 @@ from typing import Protocol
 from memorysam.config import DataSettings
 from memorysam.data.dataset import Source
 from memorysam.data.folders import FolderDataset
-from memorysam.data.scenes import ScenesSource
+
+try:
+    from memorysam.data.scenes import ScenesSource
+except ImportError:
+    pass
 from memorysam.errors import DataError, did_you_mean, listing
 from memorysam.spec import Classes, Modality, Size, Task, select
 

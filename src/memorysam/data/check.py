@@ -64,7 +64,7 @@ def check(dataset: FolderDataset, progress: Callable[[int, int], None] | None = 
             if progress is not None:
                 progress(done, total)
     if misnamed:
-        report.notes.append(f"{len(misnamed)} files are not what their names say: {listing(misnamed, 3)}")
+        report.notes.append(f"files that are not what their names say, {len(misnamed)}: {listing(misnamed, 3)}")
     for split, names in occurring.items():
         never = [name for name in dataset.classes.names if name not in names]
         if never and dataset.layout.label is not None:
@@ -110,7 +110,7 @@ def _find_leaks(dataset: FolderDataset, indices: Mapping[str, Index], report: Ch
         listed = {name for index in indices.values() for name in index.ids}
         rest = unlisted(dataset.root, layout.templates, layout.fields, listed)
         if rest:
-            report.notes.append(f"{len(rest)} samples on the disk are in no split: {listing(rest, 3)}")
+            report.notes.append(f"samples on the disk that are in no split, {len(rest)}: {listing(rest, 3)}")
 
 
 def _examine(dataset: FolderDataset, files: Mapping[str, Path]) -> _Sample:

@@ -106,7 +106,9 @@ class CheckReport:
     def text(self) -> str:
         """Return the report for people, problems first."""
         count = sum(len(lines) for lines in self.problems.values())
-        lines = [f"{self.name} in {self.root}: " + (f"{count} problems" if count else "nothing wrong")]
+        lines = [
+            f"{self.name} in {self.root}: " + (f"{count} problem{'s' * (count > 1)}" if count else "nothing wrong")
+        ]
         for kind, cases in self.problems.items():
             lines += ["", f"{kind} ({len(cases)})", *_indented(_shortened(cases))]
         for title, cases in (("do next", self.advice), ("to know", self.notes)):

@@ -30,8 +30,10 @@ class DatasetFile(Spec):
     root: Path | None = None
     modalities: Annotated[dict[str, dict[str, Any]], Field(min_length=1)]
     label: dict[str, Any] | None = None
-    splits: Annotated[dict[str, str], Field(min_length=1)] | Annotated[list[str], Field(min_length=1)]
-    classes: dict[str, tuple[int, int, int]] | list[str]
+    splits: Any
+    """Split -> list file, or names of splits; looked at by `_lists`."""
+    classes: Any
+    """Class -> colour, or names of classes; looked at by `_classes`."""
     tags: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
 
@@ -155,14 +157,29 @@ def read_layout(path: Path) -> Layout:
     )
 
 
-def _classes(written: dict[str, tuple[int, int, int]] | list[str], path: Path) -> Classes:
-    colours = tuple(written.values()) if isinstance(written, dict) else ()
+def _classes(written: Any, path: Path) -> Classes:
+    """Return names, and colours where they are given."""
+    where = f"{path}, classes"
+    if not isinstance(written, dict | list) or not all(isinstance(name, str) for name in written):
+        raise SettingsError(
+            "the classes are not names",
+            where=where,
+            expected="[road, car], or {road: [128, 64, 128], car: [0, 0, 142]}",
+            fix="put names that YAML takes for something else, such as no or 1, into quotes",
+        )
     if _IGNORE_NAME in written:
         raise SettingsError(
-            f"a class cannot be called {_IGNORE_NAME!r}", where=f"{path}, classes",
+            f"a class cannot be called {_IGNORE_NAME!r}",
+            where=where,
             expected=f"classes only; pixels that do not count are mapped to {_IGNORE_NAME} in label.map",
-        )  # fmt: skip
-    return build(Classes, {"names": tuple(written), "colors": colours}, f"{path}, classes")
+        )
+    colours = written if isinstance(written, dict) else {}
+    for name, colour in colours.items():
+        if not isinstance(colour, list) or len(colour) != 3 or not all(v in range(256) for v in colour):
+            raise SettingsError(
+                f"class {name!r} has the colour {colour!r}", where=where, expected="[red, green, blue] from 0 to 255"
+            )
+    return build(Classes, {"names": tuple(written), "colors": tuple(map(tuple, colours.values()))}, where)
 
 
 def _label_map(label: LabelFile, classes: Classes, where: str) -> LabelMap:
@@ -199,18 +216,20 @@ def _common_fields(templates: Mapping[str, Template], path: Path) -> tuple[str, 
     return fields
 
 
-def _lists(splits: dict[str, str] | list[str], templates: Mapping[str, Template], path: Path) -> dict[str, str | None]:
+def _lists(splits: Any, templates: Mapping[str, Template], path: Path) -> dict[str, str | None]:
     """Return the list file of each split, None for folders."""
     where = f"{path}, splits"
+    expected = "lists, such as {train: train.txt, val: val.txt}, or [train, val] and the field {split} in every path"
+    words = (*splits, *splits.values()) if isinstance(splits, dict) else splits
+    if not isinstance(splits, dict | list) or not words or not all(isinstance(word, str) and word for word in words):
+        raise SettingsError(f"{splits!r} does not say what the splits are", where=where, expected=expected)
     if isinstance(splits, dict):
         return dict(splits)
     if not all("split" in template.fields for template in templates.values()):
         raise SettingsError(
-            "splits are named without lists of ids, but the paths have no field {split}",
-            where=where,
-            expected="lists, such as {train: train.txt, val: val.txt}, or {split} in every path",
+            "splits are named without lists of ids, but the paths have no field {split}", where=where, expected=expected
         )
-    if len(set(splits)) < len(splits) or any(not name or "/" in name or leaves_root(name) for name in splits):
+    if len(set(splits)) < len(splits) or any("/" in name or leaves_root(name) for name in splits):
         raise SettingsError(f"{splits} are not names of folders, each given once", where=where, fix="correct the names")
     return dict.fromkeys(splits)
 

@@ -14,9 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from memorysam.data.tiff import MAX_PIXELS, Unreadable, check_size, decode_tiff
-
-__all__ = ["MAX_PIXELS", "Unreadable", "decode", "kind_of"]
+from memorysam.data.tiff import Unreadable, check_size, decode_tiff
 
 # Or OpenCV prints its own warnings between ours. The function has moved between versions 4 and 5.
 (cv2.setLogLevel if hasattr(cv2, "setLogLevel") else cv2.utils.logging.setLogLevel)(0)

@@ -2,7 +2,7 @@
 
 import signal
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import Any, Generic, TypeVar
 
 import cv2
@@ -49,7 +49,7 @@ class Loader(Generic[T]):
             generator=torch.Generator(),  # or it would draw its seed from the generator that dropout uses
         )
 
-    def __iter__(self) -> Iterator[T]:
+    def __iter__(self) -> Generator[T, None, None]:
         batches = iter(self._loader)
         while True:
             began = time.perf_counter()

@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memorysam.data.dataset import Image
-from memorysam.data.decoders import Unreadable, decode, kind_of
+from memorysam.data.decoders import decode, kind_of
+from memorysam.data.tiff import Unreadable
 from memorysam.errors import DataError
 from memorysam.spec import Modality
 
@@ -32,9 +33,9 @@ def read_image(path: Path) -> Image:
         return values.astype(np.uint8)
     if values.dtype in (np.uint8, np.uint16):
         return values
-    if values.dtype.kind in "ui" and max(abs(int(values.min())), abs(int(values.max()))) > _EXACT:
+    if values.dtype.kind in "ui" and (largest := max(-int(values.min()), int(values.max()))) > _EXACT:
         raise DataError(
-            f"this file holds whole numbers up to {int(values.max())}, too large to be exact as float32",
+            f"this file holds whole numbers as large as {largest}, too large to be exact as float32",
             where=path,
             expected=f"whole numbers from {-_EXACT} to {_EXACT}",
             fix="store it as float32, or scale it down",

@@ -90,6 +90,7 @@ class Template:
                 f"the path {text!r} does not lie below the root",
                 where=where,
                 expected="a path relative to `root`, with / between its parts and without '..'",
+                fix="choose `root` so that all files lie below it",
             )
         path = "/".join(part for part in path.split("/") if part not in ("", "."))
         if re.search(r"[{}*?]", _FIELD.sub("", path)):

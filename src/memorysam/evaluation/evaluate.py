@@ -68,7 +68,7 @@ def evaluate(
     """
     names = [m.name for m in select(model.task.modalities, modalities)]
     seen = tuple(m for m in model.task.modalities if m.name in names)
-    transform = Resize(model.task.image_size) if settings.method == "resize" else None
+    transform = Resize(model.task.image_size, seen) if settings.method == "resize" else None
     device = next(model.parameters()).device
     rank, ranks = _rank()
     mine = range(rank, len(source.ids), ranks)

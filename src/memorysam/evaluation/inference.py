@@ -72,9 +72,7 @@ def in_windows(model: SegmentationModel, images: Images, window: Size, overlap: 
     return (total / weights)[..., :height, :width]
 
 
-def pad(
-    images: Images, least: Size = (STRIDE, STRIDE), multiple: int = STRIDE
-) -> tuple[dict[str, Tensor], Size]:
+def pad(images: Images, least: Size = (STRIDE, STRIDE), multiple: int = STRIDE) -> tuple[dict[str, Tensor], Size]:
     """Repeat the bottom and right edges up to a multiple of 32 and at least `least`; also return the old size."""
     height, width = next(iter(images.values())).shape[-2:]
     down = max(ceil(height / multiple) * multiple, least[0]) - height

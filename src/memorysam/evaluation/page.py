@@ -21,7 +21,7 @@ td.number { text-align: right; font-variant-numeric: tabular-nums; } td.bar { wi
 td.bar div { background: #0072b2; height: .9rem; }
 img { max-width: 100%; display: block; } figure { margin: 1rem 0; } figcaption { color: #555; font-size: .9rem; }
 .legend span { display: inline-block; margin-right: 1rem; white-space: nowrap; }
-.legend i { display: inline-block; width: .9rem; height: .9rem; margin-right: .35rem; border: 1px solid #888; vertical-align: -1px; }
+.legend i { display: inline-block; width: .9rem; height: .9rem; margin-right: .35rem; border: 1px solid #888; }
 code { background: #f0f0f0; padding: .1rem .3rem; } pre { background: #f0f0f0; padding: .6rem; overflow-x: auto; }
 """
 
@@ -79,7 +79,9 @@ class Page:
 
     def save(self, path: Path) -> None:
         """Write the page."""
-        head = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{self._title}</title><style>{_STYLE}</style>'
+        head = (
+            f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{self._title}</title><style>{_STYLE}</style>'
+        )
         write_text(path, head + "\n".join(self._parts) + "</html>\n")
 
 

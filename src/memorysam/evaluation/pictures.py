@@ -25,20 +25,23 @@ def as_picture(image: NDArray[Any], modality: Modality) -> Picture:
         return np.ascontiguousarray(shown)
     values = shown.astype(np.float32)
     low, high = np.percentile(values, [1, 99])
-    return (np.clip((values - low) / max(high - low, 1e-6), 0, 1) * 255).astype(np.uint8)
+    stretched: Picture = (np.clip((values - low) / max(high - low, 1e-6), 0, 1) * 255).astype(np.uint8)
+    return stretched
 
 
 def colourise(labels: NDArray[Any], classes: Classes) -> Picture:
     """Show class ids `[H, W]` in the classes' colours; ids that are no class in black."""
     table = np.zeros((256, 3), np.uint8)
     table[: len(classes)] = classes.colors
-    return table[labels.astype(np.uint8)]
+    colours: Picture = table[labels.astype(np.uint8)]
+    return colours
 
 
 def overlay(picture: Picture, labels: NDArray[Any], classes: Classes, strength: float = 0.55) -> Picture:
     """Lay the classes' colours over a picture of the same size."""
     colours = colourise(labels, classes)
-    return cv2.addWeighted(colours, strength, picture, 1 - strength, 0).astype(np.uint8)
+    mixed: Picture = cv2.addWeighted(colours, strength, picture, 1 - strength, 0).astype(np.uint8)
+    return mixed
 
 
 def row(pictures: Sequence[Picture], height: int, gap: int = 4) -> Picture:
@@ -47,7 +50,8 @@ def row(pictures: Sequence[Picture], height: int, gap: int = 4) -> Picture:
     for picture in pictures:
         width = max(1, round(picture.shape[1] * height / picture.shape[0]))
         shrinks = picture.shape[0] > height
-        parts.append(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_NEAREST))
+        way = cv2.INTER_AREA if shrinks else cv2.INTER_NEAREST
+        parts.append(cv2.resize(picture, (width, height), interpolation=way))
         parts.append(np.full((height, gap, 3), 255, np.uint8))
     return np.concatenate(parts[:-1], axis=1)
 

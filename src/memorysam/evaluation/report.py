@@ -79,7 +79,9 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
     numeric = [all(_is_number(line[i]) for line in lines[1:]) for i in range(len(head))]
     text_lines = [
-        "  ".join(cell.rjust(w) if right else cell.ljust(w) for cell, w, right in zip(line, widths, numeric, strict=True))
+        "  ".join(
+            cell.rjust(w) if right else cell.ljust(w) for cell, w, right in zip(line, widths, numeric, strict=True)
+        )
         for line in lines
     ]
     text_lines.insert(1, "  ".join("-" * width for width in widths))
@@ -88,7 +90,12 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def _per_class(scores: Scores) -> list[tuple[str, dict[str, Any]]]:
     content = scores.as_dict()
-    mean = {"iou": content["miou"], "f1": content["mf1"], "accuracy": content["macc"], "pixels": int(scores.counts.sum())}
+    mean = {
+        "iou": content["miou"],
+        "f1": content["mf1"],
+        "accuracy": content["macc"],
+        "pixels": int(scores.counts.sum()),
+    }
     return [*content["classes"].items(), ("mean", mean)]
 
 

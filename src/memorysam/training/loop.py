@@ -2,8 +2,8 @@
 
 import math
 import time
-from collections.abc import Iterator
-from contextlib import nullcontext
+from collections.abc import Generator
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -179,7 +179,8 @@ class Training:
         batches = iter(loader)
         saved = began = time.monotonic()
         quiet = not self.accelerator.is_main_process
-        with ProgressBar(self.total_steps, self.progress.step, "training", quiet=quiet) as bar:
+        bar = ProgressBar(self.total_steps, self.progress.step, "training", quiet=quiet)
+        with bar, closing(batches):  # the worker processes end with this block, however it ends
             while True:
                 if self._validation_due():
                     self.save()  # a validation that fails must not cost the epoch
@@ -203,7 +204,7 @@ class Training:
                     say(f"stopped after step {self.progress.step}; --resume continues from here", quiet)
                     return signal
 
-    def step(self, batches: Iterator[Batch]) -> dict[str, float]:
+    def step(self, batches: Generator[Batch, None, None]) -> dict[str, float]:
         """One optimizer step over all forward passes; return what to log.
 
         Raises:

@@ -43,7 +43,7 @@ MATERIALS: Final[dict[str, Material]] = {
     "sky": Material((0.6, 0.7, 0.8), tx.CLOUDS, contrast=0.0),
     "soil": Material(FIRST, tx.GRASS, 5.0, 0.8, echo=0.3, rough=0.04),
     "road": Material(FIRST, tx.ASPHALT, 9.0, 0.55, echo=0.12),
-    "line": Material(FIRST, tx.ASPHALT, 9.0, 0.5, shine=0.35, echo=0.85),
+    "line": Material(FIRST, tx.ASPHALT, 9.0, 0.5, shine=0.2, echo=0.85),
     "walk": Material(FIRST, tx.PAVING, 4.8, 0.7, echo=0.25),
     "kerb": Material(FIRST, tx.PLAIN, 3.0, 0.5, echo=0.3),
     "facade": Material(FIRST, tx.FACADE, 25.0, 0.8, echo=0.45),

@@ -7,32 +7,48 @@ scene is the same at every size.
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Final, TypeVar
+from functools import cached_property
+from typing import Any, Final, TypedDict, TypeVar, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
-from memorysam.data.scenes.catalog import Key
 from memorysam.data.scenes.materials import Rgb
 from memorysam.data.scenes.models import library
+from memorysam.data.scenes.names import Key
 
 T = TypeVar("T")
+
+Triple = tuple[float, float, float]
 
 THING: Final = np.dtype(
     [
         ("shape", "i4"),
         ("position", "f4", 3),
-        ("yaw", "f4"),  # of its forward direction, clockwise from ahead
+        ("yaw", "f4"),  # of its forward direction, clockwise from ahead, radians
         ("size", "f4", 3),  # factors on the model's width, height, length
         ("first", "f4", 3),
         ("second", "f4", 3),
         ("velocity", "f4", 2),  # x and z, metres per second
-        ("layer", "f4"),  # distance by which it is sorted; 0: that of its far end
+        ("layer", "f4"),  # distance by which it is sorted; 0: worked out
         ("lit", "f4"),  # whether its lamps are on
         ("shift", "f4"),  # of its texture, tiles
     ]
 )
 """A thing that stands in the scene."""
+
+
+class Look(TypedDict, total=False):
+    """What may be said of a thing besides its place; see `THING`."""
+
+    y: float
+    size: Triple
+    first: Rgb
+    second: Rgb
+    velocity: tuple[float, float]
+    layer: float
+    lit: float
+    shift: float
 
 
 class Dice:
@@ -64,7 +80,7 @@ class Dice:
             place -= weight
             if place < 0:
                 return name
-        return name
+        return next(reversed(options))
 
     def bell(self, spread: float) -> float:
         """About normal with mean 0, never beyond three times the spread."""
@@ -90,6 +106,7 @@ class Road:
     """x of that line beside the camera."""
     slope: float
     bend: float
+    """1 / radius of its curve."""
     lane: float
     """Width of a lane."""
     lanes: tuple[int, int]
@@ -123,7 +140,11 @@ class Ribbon:
     right: float
     low: float = 0.0  # y at its left and at its right
     high: float = 0.0
-    upright: bool = False
+
+    @property
+    def upright(self) -> bool:
+        """Whether it is a kerb's side."""
+        return self.left == self.right
 
 
 @dataclass
@@ -140,33 +161,42 @@ class World:
     """Of the camera, metres per second."""
     turn: float
     """Of the camera, radians per second to the right."""
-    sun: tuple[float, float, float]
-    """Direction to the sun."""
+    sun: Triple
+    """Direction to the sun, of length 1."""
     ground: dict[str, Rgb]
-    """Colours of what lies on the ground."""
+    """Colours of what lies on the ground: material -> colour."""
     junction: tuple[float, float] | None = None
     """Distance and width of a crossing street."""
     ribbons: list[Ribbon] = field(default_factory=list)
-    lamps: list[tuple[float, float, float]] = field(default_factory=list)
+    lamps: list[Triple] = field(default_factory=list)
     """Where street lamps shine."""
-    _things: list[tuple[object, ...]] = field(default_factory=list)
+    _things: list[tuple[Any, ...]] = field(default_factory=list)
 
-    def add(
-        self, shape: str, x: float, z: float, *, y: float = 0.0, yaw: float = 0.0,
-        size: tuple[float, float, float] = (1.0, 1.0, 1.0), first: Rgb = (0.3, 0.3, 0.3), second: Rgb = (0.3, 0.3, 0.3),
-        velocity: tuple[float, float] = (0.0, 0.0), layer: float = 0.0, lit: float = 1.0, shift: float = 0.0,
-    ) -> None:  # fmt: skip
+    def add(self, shape: str, x: float, z: float, yaw: float = 0.0, **look: Unpack[Look]) -> None:
         """Put a thing at a point."""
-        number = library().number[shape]
-        self._things.append((number, (x, y, z), yaw, size, first, second, velocity, layer, lit, shift))
+        say = look.get
+        colours, motion = (say("first", _GREY), say("second", _GREY)), say("velocity", (0, 0))
+        place, size = (x, say("y", 0.0), z), say("size", (1, 1, 1))
+        rest = (say("layer", 0.0), say("lit", 1.0), say("shift", 0.0))
+        self._things.append((library().number[shape], place, yaw, size, *colours, motion, *rest))
 
-    def along(self, shape: str, s: float, z: float, *, turn: float = 0.0, facing: bool = False, **rest: object) -> None:
-        """Put a thing beside the road, turned with it, or flat and facing the camera."""
+    def along(self, shape: str, s: float, z: float, turn: float = 0.0, **look: Unpack[Look]) -> None:
+        """Put a thing beside the road, turned with it."""
+        self.add(shape, self.road.x(z) + s, z, self.road.heading(z) + turn, **look)
+
+    def facing(self, shape: str, s: float, z: float, **look: Unpack[Look]) -> None:
+        """Put a flat thing beside the road, facing the camera."""
         x = self.road.x(z) + s
-        yaw = math.atan2(x, z) if facing else self.road.heading(z) + turn
-        self.add(shape, x, z, yaw=yaw, **rest)  # type: ignore[arg-type]
+        self.add(shape, x, z, math.atan2(x, z), **look)
 
-    @property
+    def near_junction(self, z: float, margin: float) -> bool:
+        """Whether a distance lies within the crossing street, or so many metres beside it."""
+        return self.junction is not None and abs(z - self.junction[0]) < self.junction[1] / 2 + margin
+
+    @cached_property
     def things(self) -> NDArray[np.void]:
-        """All things, `[N]` of `THING`."""
+        """All things, `[N]` of `THING`; to be asked for once all have been added."""
         return np.array(self._things, THING)
+
+
+_GREY: Final = (0.3, 0.3, 0.3)

@@ -1,7 +1,7 @@
-"""Meshes of the things that stand in a street, in metres, standing on the ground at the origin and looking along +z.
+"""How models are put together from faces: upright sheets, discs and boxes.
 
-x is to the right, y up, z forward. A face has twelve corners: a disc uses all, a quadrilateral repeats each thrice.
-Boxes show only their outer sides; flat things (leaves, people, signs) are seen from both.
+Metres: x to the right, y up from the ground, z forward. A face has twelve corners: a disc uses all, a quadrilateral
+repeats each thrice. Boxes show only their outer sides; flat things (leaves, people, signs) are seen from both.
 """
 
 from collections.abc import Sequence
@@ -11,8 +11,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from memorysam.data.scenes.catalog import ID
 from memorysam.data.scenes.materials import NUMBER
+from memorysam.data.scenes.names import ID
 
 CORNERS: Final = 12
 Point = tuple[float, float, float]
@@ -33,7 +33,9 @@ class Shape:
     both: list[bool] = field(default_factory=list)
     outward: list[Point] = field(default_factory=list)
 
-    def face(self, points: Sequence[Point], material: str, outward: Point | None = None, kind: str | None = None) -> None:
+    def face(
+        self, points: Sequence[Point], material: str, outward: Point | None = None, kind: str | None = None
+    ) -> None:
         """Add a face of four or twelve corners; without a direction it is seen from both sides."""
         self.corners.append(np.repeat(np.asarray(points, float), CORNERS // len(points), axis=0))
         self.material.append(NUMBER[material])
@@ -41,38 +43,41 @@ class Shape:
         self.both.append(outward is None)
         self.outward.append(outward or (0, 0, -1))
 
-    def sheet(self, x: Span, y: Span, material: str, z: float = 0.0, kind: str | None = None, top: Span | None = None) -> None:
+    def sheet(
+        self, x: Span, y: Span, material: str, z: float = 0.0, top: Span | None = None, kind: str | None = None
+    ) -> None:
         """Add an upright rectangle across the view; `top` narrows its upper edge to a trapezium."""
-        (left, right), (above_left, above_right) = x, top or x
-        points = [(left, y[0], z), (right, y[0], z), (above_right, y[1], z), (above_left, y[1], z)]
+        above = top or x
+        points = [(x[0], y[0], z), (x[1], y[0], z), (above[1], y[1], z), (above[0], y[1], z)]
         self.face(points, material, kind=kind)
 
     def disc(
-        self, centre: Point, radius: float | tuple[float, float], material: str, across: bool = True,
-        outward: Point | None = None, ragged: Sequence[float] = (), kind: str | None = None,
-    ) -> None:  # fmt: skip
-        """Add a disc, upright and across the view, or along it."""
-        wide, high = radius if isinstance(radius, tuple) else (radius, radius)
+        self, centre: Point, radius: Span, material: str, side: int | None = None, ragged: Sequence[float] = ()
+    ) -> None:
+        """Add an upright disc across the view, or one that faces left (-1) or right (1); `ragged` varies its radius."""
         angle = np.arange(CORNERS) * (2 * np.pi / CORNERS)
-        size = 1 + np.asarray(ragged if len(ragged) else np.zeros(CORNERS))
-        a, b = wide * np.cos(angle) * size, high * np.sin(angle) * size
+        size = 1 + np.asarray(ragged) if ragged else np.ones(CORNERS)
+        wide, high = radius[0] * np.cos(angle) * size, radius[1] * np.sin(angle) * size
         x, y, z = centre
-        points = [(x + u, y + v, z) if across else (x, y + v, z + u) for u, v in zip(a, b, strict=True)]
-        self.face(points, material, outward, kind)
+        if side is None:
+            self.face([(x + u, y + v, z) for u, v in zip(wide, high, strict=True)], material)
+        else:
+            self.face([(x, y + v, z + u) for u, v in zip(wide, high, strict=True)], material, (side, 0, 0))
 
     def box(
-        self, x: Span, y: Span, z: Span, side: str, top: str | None = None,
-        upper: tuple[Span, Span] | None = None, ends: str | None = None,
-    ) -> None:  # fmt: skip
-        """Add a box without a floor; `upper` gives the x and z of a smaller roof, `ends` another material for the ends."""
-        (l, r), (back, front) = x, z
-        (ul, ur), (ub, uf) = upper or (x, z)
-        low, high = y
-        self.face([(l, low, back), (r, low, back), (ur, high, ub), (ul, high, ub)], ends or side, (0, 0, -1))
-        self.face([(l, low, front), (r, low, front), (ur, high, uf), (ul, high, uf)], ends or side, (0, 0, 1))
-        self.face([(l, low, back), (l, low, front), (ul, high, uf), (ul, high, ub)], side, (-1, 0, 0))
-        self.face([(r, low, back), (r, low, front), (ur, high, uf), (ur, high, ub)], side, (1, 0, 0))
-        self.face([(ul, high, ub), (ur, high, ub), (ur, high, uf), (ul, high, uf)], top or side, (0, 1, 0))
+        self, x: Span, y: Span, z: Span, side: str, top: str | None = None, upper: tuple[Span, Span] | None = None
+    ) -> None:
+        """Add a box without a floor; `upper` gives the x and z of a smaller roof."""
+        (left, right), (low, high), (back, front) = x, y, z
+        (in_left, in_right), (in_back, in_front) = upper or (x, z)
+        a, b, c, d = (left, low, back), (right, low, back), (right, low, front), (left, low, front)
+        e, f = (in_left, high, in_back), (in_right, high, in_back)
+        g, h = (in_right, high, in_front), (in_left, high, in_front)
+        self.face([a, b, f, e], side, (0, 0, -1))
+        self.face([d, c, g, h], side, (0, 0, 1))
+        self.face([a, d, h, e], side, (-1, 0, 0))
+        self.face([b, c, g, f], side, (1, 0, 0))
+        self.face([e, f, g, h], top or side, (0, 1, 0))
 
 
 @dataclass(frozen=True)
@@ -88,10 +93,10 @@ class Library:
     centre: NDArray[np.float32]  # [F, 3]
     normal: NDArray[np.float32]  # [F, 3]
     reach: NDArray[np.float32]  # [F] distance of the farthest corner from the centre
-    round: NDArray[np.bool_]  # [F] whether all twelve corners differ
+    round: NDArray[np.bool_]  # [F] whether it is more than a quadrilateral
     material: NDArray[np.int64]  # [F]
     label: NDArray[np.uint8]  # [F]
-    both: NDArray[np.bool_]  # [F]
+    both: NDArray[np.bool_]  # [F] whether it is seen from both sides
 
 
 def assemble(shapes: dict[str, Shape]) -> Library:
@@ -118,4 +123,4 @@ def assemble(shapes: dict[str, Shape]) -> Library:
         material=np.concatenate([shape.material for shape in shapes.values()]),
         label=np.concatenate([shape.label for shape in shapes.values()]).astype(np.uint8),
         both=np.concatenate([shape.both for shape in shapes.values()]),
-    )  # fmt: skip
+    )

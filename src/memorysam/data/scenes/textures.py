@@ -67,7 +67,9 @@ def _atlas() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     shades = {
         PLAIN: 0.12 * fine + 0.12 * patches,
         ASPHALT: 0.14 * fine + 0.22 * patches - 0.45 * (np.abs(soft) < 0.02),
-        PAVING: 0.10 * fine + 0.16 * _slabs(rng, rows, columns, _CELL, _CELL) - 0.35 * _joints(rows, columns, _CELL, _CELL),
+        PAVING: 0.10 * fine
+        + 0.16 * _slabs(rng, rows, columns, _CELL, _CELL)
+        - 0.35 * _joints(rows, columns, _CELL, _CELL),
         GRASS: 0.25 * fine + 0.25 * clumps,
         LEAF: 0.65 * np.tanh(1.6 * clumps) + 0.10 * fine,
         FACADE: 0.06 * fine + 0.10 * patches + 0.25 * (rows % _CELL < 3),
@@ -83,8 +85,10 @@ def _fractal(rng: np.random.Generator, slope: float) -> Floats:
     """Return noise of unit spread whose amplitude falls with frequency to the power of `-slope`."""
     frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(TILE), np.fft.rfftfreq(TILE), indexing="ij"))
     frequency[0, 0] = np.inf
-    field = np.fft.irfft2(np.fft.rfft2(rng.standard_normal((TILE, TILE))) * frequency**-slope, s=(TILE, TILE))
-    return (field / field.std()).astype(np.float32)
+    spectrum = np.fft.rfft2(rng.standard_normal((TILE, TILE))) * frequency**-slope
+    field = np.fft.irfft2(spectrum, s=(TILE, TILE))
+    unit: Floats = (field / field.std()).astype(np.float32)
+    return unit
 
 
 def _slabs(rng: np.random.Generator, rows: NDArray[np.int64], columns: NDArray[np.int64], h: int, w: int) -> Floats:
