@@ -20,7 +20,7 @@ from memorysam.evaluation.inference import probabilities
 from memorysam.files import write_atomically
 from memorysam.models import weights
 from memorysam.models.base import Segmentation, SegmentationModel
-from memorysam.spec import Classes, Colour, Modality, Size, Task, as_classes, as_modality
+from memorysam.spec import Classes, Colour, Modality, Size, Task, as_classes
 
 Input = str | Path | NDArray[Any]
 

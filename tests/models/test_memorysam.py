@@ -168,7 +168,7 @@ def test_wrong_input_is_explained(micro):
         ({**good, "m1": good["m1"][..., :64]}, "same batch, height and width"),
         ({"m0": torch.randn(1, 3, 60, 96)}, "multiples of 32"),
     ]:
-        with pytest.raises(InputError, match="(?s).*") as error:
+        with pytest.raises(InputError) as error:
             model(images)
         assert words in str(error.value)
 

@@ -8,11 +8,7 @@ from typing import Protocol
 from memorysam.config import DataSettings
 from memorysam.data.dataset import Source
 from memorysam.data.folders import FolderDataset
-
-try:
-    from memorysam.data.scenes import ScenesSource
-except ImportError:
-    pass
+from memorysam.data.scenes import ScenesSource
 from memorysam.errors import DataError, did_you_mean, listing
 from memorysam.spec import Classes, Modality, Size, Task, select
 
@@ -77,20 +73,32 @@ class Scenes:
         return ScenesSource(split, self.counts[self.splits.index(split)], self.size)
 
 
-def open_dataset(settings: DataSettings, size: Size, beside: Path | None = None) -> DataSet:
-    """Open the data set that `settings` name.
+def resolve(settings: DataSettings, beside: Path | None = None) -> DataSettings:
+    """Make paths absolute, so that a checkpoint still knows its data when it is used from elsewhere.
 
     Args:
         settings: `dataset` is 'scenes' or the path of a dataset.yaml.
-        size: at which scenes are rendered.
         beside: folder against which a relative path is tried first, that of the file it stands in.
+
+    Raises:
+        DataError: there is no such dataset.yaml.
+    """
+    root = None if settings.root is None else settings.root.absolute()
+    if settings.dataset == SCENES:
+        return settings.model_copy(update={"root": root})
+    found = find_yaml(settings.dataset, beside).absolute()
+    return settings.model_copy(update={"dataset": str(found), "root": root})
+
+
+def open_dataset(settings: DataSettings, size: Size) -> DataSet:
+    """Open the data set that `settings` name; scenes are rendered at `size`.
 
     Raises:
         DataError, SettingsError: nothing there, or not usable.
     """
     if settings.dataset == SCENES:
         return Scenes(settings.scenes, size)
-    return FolderDataset.load(find_yaml(settings.dataset, beside), settings.root)
+    return FolderDataset.load(find_yaml(settings.dataset), settings.root)
 
 
 def agree(task: Task, dataset: DataSet, names: Sequence[str]) -> None:

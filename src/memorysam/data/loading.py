@@ -1,6 +1,10 @@
 """Feeding a model: worker processes, errors that cross them whole, and how long was waited."""
 
+import multiprocessing
+import multiprocessing.context
+import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import Any, Generic, TypeVar
@@ -45,6 +49,7 @@ class Loader(Generic[T]):
             num_workers=workers,
             pin_memory=pin,
             worker_init_fn=_settle,
+            multiprocessing_context=_start_method() if workers else None,
             prefetch_factor=4 if workers else None,
             generator=torch.Generator(),  # or it would draw its seed from the generator that dropout uses
         )
@@ -96,9 +101,26 @@ class _Collate(Generic[T]):
         return self.collate(good)
 
 
+def _start_method() -> multiprocessing.context.BaseContext:
+    """Start workers from a server that was made before any thread: a fork of a process with threads can hang for good."""
+    methods = multiprocessing.get_all_start_methods()
+    context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
+    context.set_forkserver_preload([__name__, "memorysam.data.catalog", "memorysam.data.transforms"])
+    return context
+
+
 def _settle(_worker: int) -> None:
-    """One thread each, or many workers fight for the cores; and signals are for the process that trains."""
+    """Make a worker one that takes one core, leaves signals to the process that trains, and does not outlive it."""
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """Worker and server would wait for each other for ever if the process that trains is killed."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

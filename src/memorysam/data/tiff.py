@@ -7,6 +7,7 @@ go through OpenCV where it is missing.
 import importlib.util
 import io
 import logging
+from itertools import islice
 from typing import Any
 
 import cv2
@@ -24,6 +25,7 @@ _PLAIN = (0, 1, 2)  # white is zero, black is zero, RGB
 _PALETTE = 3
 _UNPACKED_BY_TIFFFILE = (1, 8, 32946, 32773)  # none, deflate (two numbers for it), PackBits
 _OPENCV_CHANNELS = (1, 3)  # it multiplies colours by alpha where there are four
+_PAGES = 64  # with thumbnails and overviews
 _HAS_CODECS = importlib.util.find_spec("imagecodecs") is not None
 
 
@@ -78,12 +80,14 @@ def decode_tiff(data: bytes, indices: bool) -> NDArray[Any]:
 
 def _only_page(file: tifffile.TiffFile) -> tifffile.TiffPage:
     """Return the only full picture; thumbnails, overviews and masks do not count."""
-    pages = [page for page in file.pages if isinstance(page, tifffile.TiffPage) and not page.subfiletype & 0b101]
-    if len(pages) != 1:
+    pages = (page for page in islice(file.pages, _PAGES) if not page.subfiletype & 0b101)
+    found = list(islice(pages, 2))  # a damaged table of contents can run in circles
+    if len(found) != 1:
         raise Unreadable(
-            f"this TIFF file holds {len(pages)} pages, one is expected", "save the channels of a picture as one page"
+            f"this TIFF file holds {'several' if found else 'no'} pages, one is expected",
+            "save the channels of a picture as one page",
         )
-    return pages[0]
+    return found[0]
 
 
 def _check(page: tifffile.TiffPage, length: int, indices: bool) -> None:

@@ -14,7 +14,7 @@ from accelerate.utils import DistributedDataParallelKwargs
 from torch import Tensor, nn
 
 from memorysam.config import RunSettings, TrainSettings
-from memorysam.data.catalog import DataSet, open_dataset
+from memorysam.data.catalog import DataSet, open_dataset, resolve
 from memorysam.data.dataset import Batch, SegmentationDataset, Source, collate, fingerprint
 from memorysam.data.loading import Loader
 from memorysam.data.transforms import TrainTransform
@@ -67,7 +67,8 @@ def train(
         MemorySAMError: anything a user can mend: settings, data, a full disk, a loss that is not finite.
     """
     accelerator = _accelerator(settings.train)
-    dataset = open_dataset(settings.data, settings.model.image_size, beside)
+    settings = settings.model_copy(update={"data": resolve(settings.data, beside)})
+    dataset = open_dataset(settings.data, settings.model.image_size)
     task = Task(
         modalities=select(dataset.modalities, settings.data.modalities),
         classes=dataset.classes,
@@ -220,7 +221,8 @@ class Training:
             last = i == self.options.accumulate - 1
             # Ranks exchange gradients once per step.
             with nullcontext() if last else self.accelerator.no_sync(self.wrapped):
-                output = self.wrapped(batch.images)
+                with self._precision():
+                    output = self.wrapped(batch.images)
                 loss, terms = training_loss(
                     self.model,
                     output,
@@ -243,13 +245,14 @@ class Training:
 
     def validate(self) -> Evaluation:
         """Score the validation split; keep the model if it is the best so far."""
-        result = evaluate(
-            self.model,
-            self.val_source,
-            self.settings.evaluate,
-            split=self.settings.data.val_split,
-            workers=self.settings.data.workers,
-        )
+        with self._precision():
+            result = evaluate(
+                self.model,
+                self.val_source,
+                self.settings.evaluate,
+                split=self.settings.data.val_split,
+                workers=self.settings.data.workers,
+            )
         score = result.scores.miou
         better = self.progress.best is None or score > self.progress.best
         self.progress = replace(self.progress, validated=self.progress.step)
@@ -266,6 +269,11 @@ class Training:
     def save(self) -> None:
         """Write the whole state."""
         save_state(self.folder.path, self.model, self.optimizer, self.progress, **self._about())
+
+    def _precision(self) -> torch.autocast:
+        """Mixed precision for the network; losses, prototypes and weights stay in float32."""
+        enabled = self.options.precision == "bf16"
+        return torch.autocast(self.accelerator.device.type, torch.bfloat16, enabled=enabled)
 
     def _about(self) -> dict[str, Any]:
         return {
@@ -314,11 +322,7 @@ class Training:
 
 def _accelerator(options: TrainSettings) -> Accelerator:
     handler = DistributedDataParallelKwargs(broadcast_buffers=False)  # prototypes are equal by themselves
-    accelerator = Accelerator(
-        mixed_precision="bf16" if options.precision == "bf16" else "no",
-        cpu=options.device == "cpu",
-        kwargs_handlers=[handler],
-    )
+    accelerator = Accelerator(mixed_precision="no", cpu=options.device == "cpu", kwargs_handlers=[handler])
     parts = accelerator.num_processes * options.accumulate
     if options.batch_size % parts:
         raise SettingsError(

@@ -20,8 +20,8 @@ from memorysam.training.checkpoint import LAST, PREVIOUS
 
 SETTINGS = "settings.yaml"
 _MAY_CHANGE = {
-    "data.root", "data.workers", "train.save_every", "train.log_every", "train.tensorboard", "train.device",
-    "evaluate.batch_size",
+    "data.dataset", "data.root", "data.workers", "train.save_every", "train.log_every", "train.tensorboard",
+    "train.device", "evaluate.batch_size",
 }  # fmt: skip
 _PACKAGES = ("memorysam", "torch", "transformers", "accelerate", "numpy", "opencv-python-headless", "safetensors")
 

@@ -9,7 +9,7 @@ from memorysam.data.scenes import materials
 from memorysam.data.scenes.faces import SKY
 from memorysam.data.scenes.raster import Frame
 from memorysam.data.scenes.shadows import mirror, shadows
-from memorysam.data.scenes.textures import CLOUDS, Floats, lookup
+from memorysam.data.scenes.textures import CLOUDS, Floats, shades
 from memorysam.data.scenes.weather import Weather
 
 _LIT_BY_DAY: Final = [materials.NUMBER[name] for name in ("red", "green", "taillight")]
@@ -82,7 +82,7 @@ def _headlights(frame: Frame) -> Floats:
     across = np.exp(-((frame.view.right / 0.42) ** 2)) + 0.15
     height = 1 / (1 + np.exp(np.clip((frame.view.up - 0.03) * 60, -30, 30)))
     beam: Floats = ((0.12 + 0.88 * height) * across).astype(np.float32)
-    beam *= np.float32(0.75) / (1 + (frame.depth * np.float32(1 / 11)) ** 2)
+    beam *= np.float32(0.6) / (1 + (frame.depth * np.float32(1 / 11)) ** 2)
     return beam
 
 
@@ -107,7 +107,7 @@ def _paint_sky(frame: Frame, weather: Weather, light: Floats) -> None:
     flat = np.float32(0.25) / (np.abs(up) + np.float32(0.15))  # clouds get flatter towards the horizon
     drift = np.float32(frame.world.key.index * 0.37 % 1)
     s, t = right * flat * np.float32(1.4) + drift, np.broadcast_to(flat * np.float32(1.2) + drift, sky.shape)
-    cloud, _ = lookup(s, t, np.full(sky.shape, CLOUDS, np.float32))
+    cloud = shades(s, t, np.full(sky.shape, CLOUDS, np.float32))
     gain = 1 + np.clip(cloud * 3 + np.float32(0.1), -0.5, 1.2) * np.float32(weather.clouds)
     glare = np.zeros_like(gain)
     x, y, z = frame.world.sun

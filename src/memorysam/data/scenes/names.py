@@ -51,7 +51,7 @@ ID = {name: number for number, name in enumerate(CLASSES.names)}
 STORED = {name: number for number, name in enumerate(DELIVER, start=1)}
 """Class name -> value in label files: the benchmark's id plus one."""
 
-MODALITIES = (
+MODALITIES: tuple[Modality, ...] = (
     camera("rgb"),
     Modality(name="depth"),
     Modality(name="event", interpolation="nearest"),
@@ -84,12 +84,12 @@ class Key:
     def failure(self) -> str:
         """The sensor that fails, or `none`.
 
-        Multiples of the golden ratio keep every stretch of indices close to the wanted shares; the phase differs from
-        condition to condition, so that knowing the one says nothing of the other.
+        Multiples of the golden ratio keep every stretch of indices close to the wanted shares, in each condition by
+        itself; conditions differ in their phase, so that they do not fail together.
         """
         turn, lane = divmod(self.index, len(CONDITIONS))
         phase = zlib.crc32(f"{self.seed}/{self.split}".encode()) / 2**32
-        place = (phase + 0.377 * lane + _GOLDEN * turn) % 1.0
+        place = (phase + lane / len(CONDITIONS) + _GOLDEN * turn) % 1.0
         for failure, share in _SHARES:
             if place < share:
                 return failure

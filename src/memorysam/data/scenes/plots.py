@@ -111,7 +111,8 @@ def plant(
     light, grown = (1.45 * red, 1.45 * green, 1.45 * blue), dice.between(0.75, 1.3)
     size = (grown * dice.pick((-1, 1)), grown * dice.between(0.85, 1.15), grown)
     look: Look = {"first": (red, green, blue), "second": light, "size": size, "y": y, "layer": layer}
-    world.facing(shape, s, z, shift=dice.between(0, 1), **look)
+    look["shift"] = dice.between(0, 1)
+    world.facing(shape, s, z, **look)
 
 
 @dataclass
@@ -186,8 +187,9 @@ class _Plot:
         dice, end = self.dice, self.z + self.length
         trees = dice.count(2 if kind == "park" else 0, _MOST_TREES.get(kind, 0))
         bushes = dice.count(0, 2) if kind in ("park", "field", "house") else 0
+        deep = 11 if kind in ("park", "field") else 3  # else a building stands there
         for n in range(trees + bushes):
-            shape, back = (dice.pick(TREES), dice.between(1.8, 11)) if n < trees else ("bush", dice.between(1.4, 5))
+            shape, back = dice.pick(TREES) if n < trees else "bush", dice.between(1.5, deep)
             z = dice.between(self.z + 1, end - 1)
             layer = end - 0.02 - 0.02 * (end - z) / self.length  # before the building, behind the fence
             plant(self.world, dice, self.side * (self.edge + back), z, self.leaves, shape, layer=layer)

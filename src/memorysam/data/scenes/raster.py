@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from memorysam.data.scenes import materials
 from memorysam.data.scenes.faces import GROUND, Surfaces, faces, ground
 from memorysam.data.scenes.plan import World
-from memorysam.data.scenes.textures import TILE, Floats, lookup
+from memorysam.data.scenes.textures import TILE, Floats, panes, shades
 from memorysam.data.scenes.view import NEAR, View, fill, fill_strip
 
 
@@ -76,11 +76,12 @@ class Frame:
         s += self.spread(self.surfaces.shift)
         t = self.spread(np.where(upright, scale, none)) * self.y
         t += self.spread(np.where(upright, none, scale)) * self.depth
-        shade, panes = lookup(s, t, self.spread(table.texture[material]))
+        kind = self.spread(table.texture[material])
+        shade, pane = shades(s, t, kind), panes(s, t, kind)
         texels = self.spread(scale * np.float32(TILE / self.view.focal)) * self.depth  # in a pixel
         shade *= np.minimum(np.float32(1), np.float32(2.5) / texels)
-        panes *= np.minimum(np.float32(1), np.float32(10) / texels)
-        return shade, panes
+        pane *= np.minimum(np.float32(1), np.float32(10) / texels)
+        return shade, pane
 
 
 def render(world: World, size: tuple[int, int]) -> Frame:

@@ -17,9 +17,9 @@ Picture = NDArray[np.uint8]
 
 LOW_RES: Final = 4
 """How many times coarser the event camera is where it fails."""
-_GATHERED: Final = 0.03
+_GATHERED: Final = 0.06
 """Seconds over which events are gathered."""
-_THRESHOLD: Final = 0.17
+_THRESHOLD: Final = 0.15
 """Change of the logarithm of brightness that makes an event."""
 _LEVELS: Final = np.asarray([0, 140, 200, 255], np.uint8)
 """Brightness of a pixel with so many events."""
@@ -42,8 +42,11 @@ def depth(frame: Frame, weather: Weather, key: Key) -> Picture:
     height, width = frame.surface.shape
     near = frame.nearness
     rough = frame.spread(materials.columns().rough[frame.surfaces.material])
-    error = noise(rng, height, width)
-    measured = near + error * (np.float32(0.0011) + rough * near * near)
+    error = noise(rng, height, width) * (np.float32(0.0011) + rough * near * near)
+    coarse = noise(rng, -(-height // 8), -(-width // 8)) * np.float32(
+        0.0014
+    )  # blocks that are matched wrongly together
+    measured = near + error + cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR)
     valid = (near > 1 / weather.depth_reach) & (measured > 1 / (1.15 * weather.depth_reach))
     shift = max(1, round(width / 160))
     valid[:, :-shift] &= near[:, shift:] < 1.35 * near[:, :-shift] + np.float32(0.01)
@@ -87,7 +90,7 @@ def events(frame: Frame, light: Floats, weather: Weather, key: Key) -> Picture:
     most = np.float32(max(1.0, 2.5 * view.width / 256 / coarse))  # an edge changes a pixel by no more than itself
     change = np.clip(flow_x, -most, most) * -step_x
     change -= np.clip(flow_y, -most, most) * step_y
-    change += noise(rng, height, width) * np.float32(0.064 if weather.dark or weather.drops else 0.04)
+    change += noise(rng, height, width) * np.float32(0.056 if weather.dark or weather.drops else 0.035)
     if weather.drops:
         change += _falling(rng, height, width)
     count = np.clip(np.trunc(change * np.float32(1 / _THRESHOLD)), -3, 3).astype(np.intp)
@@ -125,7 +128,7 @@ def lidar(frame: Frame, weather: Weather, key: Key) -> Picture:
         distance, seen = np.where(back, close, distance), seen | back
     height, width = frame.surface.shape
     if key.failure == "lidarjitter":
-        off = rng.normal(0, 0.015, 2) + rng.choice([-0.012, 0.012], 2)
+        off = rng.uniform(0.012, 0.035, 2) * rng.choice([-1, 1], 2)
         scatter = rng.normal(0, 0.008, (2, len(near))) + off[:, None]
         row = np.rint(row + scatter[0] * height).astype(np.intp)
         column = np.rint(column + scatter[1] * width).astype(np.intp)

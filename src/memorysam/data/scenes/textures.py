@@ -29,7 +29,7 @@ def noise(rng: np.random.Generator, height: int, width: int) -> Floats:
     return pool[start : start + need].reshape(height, width)
 
 
-def lookup(s: Floats, t: Floats, kind: Floats) -> tuple[Floats, Floats]:
+def shades(s: Floats, t: Floats, kind: Floats) -> Floats:
     """Look textures up, bilinearly.
 
     Args:
@@ -38,17 +38,24 @@ def lookup(s: Floats, t: Floats, kind: Floats) -> tuple[Floats, Floats]:
         kind: `[H, W]` number of the texture.
 
     Returns:
-        How much lighter (up to 1) or darker (down to -1) the surface is there, and how much of a window is there: 0 for
-        wall, about 0.4 for a dark pane, 1 for a lit one.
+        `[H, W]`: how much lighter (up to 1) or darker (down to -1) the surface is there.
     """
-    shades, panes = _atlas()
-    column = (s - np.floor(s)) * TILE
-    row = (t - np.floor(t)) * TILE + kind * (TILE + 1)
-    shade = cv2.remap(shades, column, row, cv2.INTER_LINEAR).astype(np.float32)
+    column, row = _texels(s), _texels(t) + kind * (TILE + 1)
+    shade: Floats = cv2.remap(_atlas()[0], column, row, cv2.INTER_LINEAR).astype(np.float32)
     shade -= 128
     shade *= 1 / 127
-    pane = cv2.remap(panes, column, row - FACADE * (TILE + 1), cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
-    return shade, pane.astype(np.float32) * np.float32(1 / 255)
+    return shade
+
+
+def panes(s: Floats, t: Floats, kind: Floats) -> Floats:
+    """Return how much of a window is there, `[H, W]`: 0 for wall, about 0.4 for a dark pane, 1 for a lit one."""
+    column, row = _texels(s), _texels(t) + (kind - FACADE) * (TILE + 1)  # other textures fall outside
+    pane: NDArray[np.uint8] = cv2.remap(_atlas()[1], column, row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+    return pane.astype(np.float32) * np.float32(1 / 255)
+
+
+def _texels(position: Floats) -> Floats:
+    return (position - np.floor(position)) * TILE
 
 
 @cache
@@ -64,7 +71,7 @@ def _atlas() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     rng = np.random.default_rng((90, 2))
     fine, patches, clumps, soft = (_fractal(rng, slope) for slope in (0.2, 1.2, 0.8, 1.7))
     rows, columns = np.mgrid[0:TILE, 0:TILE]
-    shades = {
+    tones = {
         PLAIN: 0.12 * fine + 0.12 * patches,
         ASPHALT: 0.14 * fine + 0.22 * patches - 0.45 * (np.abs(soft) < 0.02),
         PAVING: 0.10 * fine
@@ -77,7 +84,7 @@ def _atlas() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         PLANKS: 0.06 * fine + 0.22 * _slabs(rng, rows, columns, TILE, TILE // 16) - 0.6 * (columns % (TILE // 16) < 3),
         CLOUDS: 0.35 * soft,
     }
-    tiles = [_quantise(128 + 127 * shades[kind]) for kind in sorted(shades)]
+    tiles = [_quantise(128 + 127 * tones[kind]) for kind in sorted(tones)]
     return np.concatenate(tiles), _quantise(255 * _windows(rng, rows, columns))
 
 

@@ -56,7 +56,7 @@ _CONDITIONS: Final = {
     ),
     "night": Weather(
         ambient=(0.006, 0.007, 0.010), zenith=(0.002, 0.003, 0.006), horizon=(0.010, 0.008, 0.008),
-        clouds=0.3, haze=0.002, exposure=1.5, grain=7.0, dark=True,
+        clouds=0.3, haze=0.002, exposure=1.25, grain=7.0, dark=True,
     ),
     "rain": Weather(
         ambient=(0.46, 0.48, 0.52), zenith=(0.34, 0.36, 0.40), horizon=(0.46, 0.48, 0.51),

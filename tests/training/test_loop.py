@@ -1,0 +1,207 @@
+import json
+
+import pytest
+import torch
+
+from memorysam.errors import SettingsError, TrainingError
+from memorysam.files import read_tensors
+from memorysam.models import weights
+from memorysam.training.checkpoint import LAST
+from memorysam.training.loop import train
+
+from ..tiny import settings, write_dataset
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    return write_dataset(tmp_path_factory.mktemp("tiny"))
+
+
+def state(folder):
+    tensors, header = read_tensors(folder / LAST)
+    return tensors, header["training"]
+
+
+def log(folder):
+    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    return {line["step"]: line["loss"] for line in lines if "loss" in line}
+
+
+@pytest.fixture(scope="module")
+def twenty_steps(dataset, tmp_path_factory):
+    """The run that the others must equal: 20 steps in one go, 2 per epoch."""
+    folder = tmp_path_factory.mktemp("whole")
+    outcome = train(settings(dataset), folder)
+    assert outcome.finished
+    assert outcome.progress.step == 20
+    return folder
+
+
+@pytest.mark.parametrize(
+    "stops", [(7,), (8,), (9,), (1, 13), (7, 8)], ids=lambda stops: "-".join(str(stop) for stop in stops)
+)
+def test_stopping_and_resuming_changes_nothing(dataset, twenty_steps, tmp_path, stops):
+    """In mid-epoch, at its end, one step before; once or twice: parameters, moments, prototypes, losses are equal."""
+    for i, stop in enumerate(stops):
+        assert not train(settings(dataset), tmp_path, resume=i > 0, stop_after=stop).finished
+    assert train(settings(dataset), tmp_path, resume=True).finished
+    ours, ours_at = state(tmp_path)
+    theirs, theirs_at = state(twenty_steps)
+    assert ours_at == theirs_at
+    assert ours.keys() == theirs.keys()
+    assert any("exp_avg" in name for name in ours)
+    assert "prototypes.prototypes" in ours
+    for name, tensor in theirs.items():
+        assert torch.equal(ours[name], tensor), name
+    assert log(tmp_path) == log(twenty_steps)
+
+
+@pytest.mark.slow
+def test_resuming_is_exact_with_workers_too(dataset, twenty_steps, tmp_path):
+    with_workers = settings(dataset, data={"workers": 2})
+    train(with_workers, tmp_path, stop_after=7)
+    train(with_workers, tmp_path, resume=True)
+    for name, tensor in state(twenty_steps)[0].items():
+        assert torch.equal(state(tmp_path)[0][name], tensor), name
+
+
+def test_two_runs_with_one_seed_are_equal_and_another_seed_differs(dataset, twenty_steps, tmp_path):
+    train(settings(dataset), tmp_path / "a", stop_after=4)
+    train(settings(dataset, train={"seed": 1}), tmp_path / "b", stop_after=4)
+    expected = {step: loss for step, loss in log(twenty_steps).items() if step <= 4}
+    assert log(tmp_path / "a") == expected
+    assert log(tmp_path / "b") != expected
+
+
+def test_training_learns(twenty_steps):
+    losses = log(twenty_steps)
+    assert losses[20] < 0.7 * losses[1]
+
+
+def test_run_folder_holds_what_a_result_depends_on(twenty_steps):
+    names = {path.name for path in twenty_steps.iterdir()}
+    assert {"settings.yaml", "environment.json", "log.jsonl", "last.safetensors", "best.safetensors"} <= names
+    environment = json.loads((twenty_steps / "environment.json").read_text())
+    assert {"torch", "transformers", "memorysam"} <= environment["packages"].keys()
+    about = weights.read_about(twenty_steps / "best.safetensors")
+    assert about["scores"]["split"] == "val"
+    assert about["settings"]["train"]["lr"] == 2e-3
+    assert not [name for name in names if name.endswith(".tmp")]
+
+
+def test_best_is_the_best_validated(twenty_steps):
+    lines = [json.loads(line) for line in (twenty_steps / "log.jsonl").read_text().splitlines()]
+    scores = {line["step"]: line["validation"]["miou"] for line in lines if "validation" in line}
+    assert scores.keys() == {10, 20}
+    best = weights.read_about(twenty_steps / "best.safetensors")
+    assert best["scores"]["miou"] == max(scores.values()) == state(twenty_steps)[1]["progress"]["best"]
+
+
+def test_a_folder_with_a_run_is_not_overwritten(dataset, twenty_steps):
+    with pytest.raises(TrainingError, match="already holds a run"):
+        train(settings(dataset), twenty_steps)
+
+
+def test_nothing_to_resume_is_an_error(dataset, tmp_path):
+    with pytest.raises(TrainingError, match="no run to resume"):
+        train(settings(dataset), tmp_path, resume=True)
+
+
+def test_changed_settings_are_refused_with_the_difference(dataset, tmp_path):
+    train(settings(dataset), tmp_path, stop_after=1)
+    with pytest.raises(SettingsError, match=r"train\.lr: 0\.002, now 0\.1"):
+        train(settings(dataset, train={"lr": 0.1}), tmp_path, resume=True)
+    train(settings(dataset, train={"lr": 0.1}), tmp_path, resume=True, allow_changes=True, stop_after=2)
+    train(settings(dataset, train={"lr": 0.1, "log_every": 5}), tmp_path, resume=True, stop_after=3)
+
+
+def test_changed_data_are_refused_with_the_difference(tmp_path):
+    dataset = write_dataset(tmp_path / "data")
+    train(settings(dataset), tmp_path / "run", stop_after=1)
+    listed = (tmp_path / "data" / "train.txt").read_text().splitlines()
+    (tmp_path / "data" / "train.txt").write_text("\n".join(listed[:-1]))
+    with pytest.raises(TrainingError, match=r"10 samples.*now 9"):
+        train(settings(dataset), tmp_path / "run", resume=True)
+    train(settings(dataset), tmp_path / "run", resume=True, allow_changes=True, stop_after=2)
+
+
+def test_a_damaged_newest_state_falls_back_loudly(dataset, tmp_path, capfd):
+    train(settings(dataset), tmp_path, stop_after=3)
+    train(settings(dataset), tmp_path, resume=True, stop_after=5)
+    data = (tmp_path / LAST).read_bytes()
+    (tmp_path / LAST).write_bytes(data[: len(data) // 2])
+    train(settings(dataset), tmp_path, resume=True, stop_after=6)
+    assert "cannot be used, falling back" in capfd.readouterr().err
+    assert state(tmp_path)[1]["progress"]["step"] == 6
+    assert list(log(tmp_path)) == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_loss_that_is_not_finite_stops_before_the_step_and_names_the_samples(dataset, tmp_path, monkeypatch):
+    from memorysam.training import loop
+
+    real, calls = loop.training_loss, []
+
+    def poisoned(*args, **kwargs):
+        loss, terms = real(*args, **kwargs)
+        calls.append(loss)
+        return (loss * float("inf"), terms) if len(calls) == 3 else (loss, terms)
+
+    monkeypatch.setattr(loop, "training_loss", poisoned)
+    seen = []
+    monkeypatch.setattr(
+        loop.TrainSampler, "step", lambda self, step, real=loop.TrainSampler.step: seen.append(step) or real(self, step)
+    )
+    before = {}
+    monkeypatch.setattr(
+        loop.Training,
+        "_not_finite",
+        lambda self, facts, real=loop.Training._not_finite: before.update(self.model.state_dict()) or real(self, facts),
+    )
+    with pytest.raises(TrainingError, match=r"step 3 is not finite.*\n.*samples t\d\d, t\d\d") as error:
+        train(settings(dataset), tmp_path)
+    assert "the step was not taken" in str(error.value)
+    monkeypatch.setattr(loop, "training_loss", real)
+    train(settings(dataset), tmp_path / "clean", stop_after=2)
+    clean, _ = state(tmp_path / "clean")
+    for name, tensor in before.items():
+        if not name.startswith("prototypes"):
+            assert torch.equal(tensor, clean[name]), name
+
+
+def test_accumulated_passes_give_the_gradient_of_their_mean(dataset, tmp_path):
+    one = settings(dataset, model={"dropout": 0.0, "prototypes": "off"}, train={"ohem_probability": 0.999999})
+    two = settings(
+        dataset, model={"dropout": 0.0, "prototypes": "off"}, train={"ohem_probability": 0.999999, "accumulate": 2}
+    )
+    train(one, tmp_path / "one", stop_after=1)
+    train(two, tmp_path / "two", stop_after=1)
+    assert log(tmp_path / "one")[1] == pytest.approx(log(tmp_path / "two")[1], rel=1e-3)
+
+
+def test_a_batch_that_cannot_be_shared_is_refused(dataset, tmp_path):
+    with pytest.raises(SettingsError, match="multiple of 3"):
+        train(settings(dataset, train={"accumulate": 3}), tmp_path)
+
+
+def test_a_backbone_without_weights_is_refused(dataset, tmp_path):
+    with pytest.raises(SettingsError, match="needs pretrained weights"):
+        train(settings(dataset, model={"backbone": "sam2-tiny"}), tmp_path)
+
+
+def test_bfloat16_trains_and_keeps_float32_weights(dataset, tmp_path):
+    train(settings(dataset, train={"precision": "bf16", "checkpointing": True}), tmp_path, stop_after=4)
+    tensors, _ = state(tmp_path)
+    assert all(tensor.dtype != torch.bfloat16 for tensor in tensors.values())
+    losses = log(tmp_path)
+    assert losses[4] < losses[1]
+
+
+def test_training_starts_from_a_checkpoint(dataset, twenty_steps, tmp_path):
+    chosen = settings(dataset, model={"weights": str(twenty_steps), "lora_rank": 4})
+    train(chosen, tmp_path, stop_after=2)
+    start, _ = read_tensors(twenty_steps / "best.safetensors")
+    now, _ = state(tmp_path)
+    frozen = [name for name in start if "vision_encoder" in name]
+    assert frozen
+    assert all(torch.equal(start[name], now[name]) for name in frozen), "the encoder's own weights stay"
+    assert any("q_up" in name for name in now)
