@@ -34,8 +34,8 @@ class Spec(BaseModel):
 class Modality(Spec):
     """One sensor: how its stored values become the tensor that a model sees.
 
-    A raw value `v` becomes `((v - low) / (high - low) - mean) / std`; with `standardize: image`, each image is first
-    brought to median 0 and unit spread by itself, for sensors whose scale changes from frame to frame.
+    A raw value `v` becomes `((v - low) / (high - low) - mean) / std`; with `zero: median`, `low` is replaced by the
+    image's own median in the first subtraction, for sensors whose offset changes from frame to frame.
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
@@ -48,7 +48,11 @@ class Modality(Spec):
     """Subtracted after the range is mapped: one value, or one per channel."""
     std: tuple[Annotated[float, Field(gt=0)], ...] = (1.0,)
     """Divided by, after `mean`: one value, or one per channel."""
-    standardize: Literal["fixed", "image"] = "fixed"
+    zero: Literal["low", "median"] = "low"
+    """What becomes 0: the raw value `low`, or the median of each channel of each image."""
+    holes: tuple[float, float] | None = None
+    """Smallest and largest raw value that stand for "nothing measured" (often 0 and 0); such pixels get the value of
+    the nearest one that was measured."""
     interpolation: Literal["bilinear", "nearest"] = "bilinear"
     fill: float = 0.0
     """Raw value of pixels that a random crop adds."""
@@ -70,6 +74,8 @@ class Modality(Spec):
         for key in ("mean", "std"):
             if len(getattr(self, key)) not in (1, self.channels):
                 raise ValueError(f"'{key}' needs 1 or {self.channels} values, it has {len(getattr(self, key))}")
+        if self.holes is not None and self.holes[0] > self.holes[1]:
+            raise ValueError(f"'holes: {list(self.holes)}' begins above its end")
         stem = self.stem
         if stem == "repeat" and self.channels != 1:
             raise ValueError(

@@ -131,7 +131,7 @@ def test_ranges_that_do_not_fit(yard):
     assert "80 %" in depth
     assert "high: 65535" in depth
     modalities["rgb"]["high"] = 1e5
-    modalities["depth"]["standardize"] = "image"  # then there is no fixed range
+    modalities["depth"]["zero"] = "median"  # then there is no fixed range
     report = check(load(yard, modalities=modalities))
     assert report.clean
     assert len(report.advice) == 1

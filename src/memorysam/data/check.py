@@ -144,8 +144,8 @@ def _examine_image(path: Path, modality: Modality, sample: _Sample, root: Path) 
     image = conform(image, modality, path)
     facts.low, facts.high, facts.values = float(image.min()), float(image.max()), image.size
     low, high = sorted((modality.low, modality.high))
-    # An image that is standardised by itself has no fixed range to leave.
-    if modality.standardize == "fixed" and not low <= facts.low <= facts.high <= high:
+    # An image that is centred on itself has no fixed range to leave.
+    if modality.zero == "low" and not low <= facts.low <= facts.high <= high:
         facts.outside = int(np.count_nonzero((image < low) | (image > high)))
         if image.dtype.kind == "u":
             sample.problems.append(
@@ -186,7 +186,7 @@ def _judge_range(modality: Modality, report: CheckReport) -> None:
     """Add advice where the declared range obviously does not fit the values."""
     facts, name = report.modalities[modality.name], modality.name
     low, high = sorted((modality.low, modality.high))
-    if not facts.values or modality.standardize == "image":
+    if not facts.values or modality.zero == "median":
         return
     if facts.outside:
         share = 100 * facts.outside / facts.values

@@ -126,21 +126,11 @@ def to_sample(raw: Raw, modalities: Sequence[Modality]) -> Sample:
 def normalise(image: Image, modality: Modality) -> Tensor:
     """Turn stored values `[H, W, K]` into what a model sees: float32 `[K, H, W]`, by the modality's rule."""
     values = image.astype(np.float32)
-    values -= np.float32(modality.low)
+    values -= np.float32(modality.low) if modality.zero == "low" else np.median(values, axis=(0, 1))
     values /= np.float32(modality.high - modality.low)
-    if modality.standardize == "image":
-        values = _standardize(values)
     values -= np.asarray(modality.mean, np.float32)
     values /= np.asarray(modality.std, np.float32)
     return torch.from_numpy(np.ascontiguousarray(values.transpose(2, 0, 1)))
-
-
-def _standardize(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Bring each channel of an image to median 0 and a spread of about 1, robustly against holes and outliers."""
-    middle = np.median(values, axis=(0, 1))
-    spread = 1.4826 * np.median(np.abs(values - middle), axis=(0, 1))
-    result: NDArray[np.float32] = (values - middle) / np.maximum(spread, 1e-3)
-    return result
 
 
 def collate(samples: Sequence[Sample]) -> Batch:

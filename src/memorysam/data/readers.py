@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -99,16 +100,43 @@ def read_label(path: Path, channel: int | None = None) -> NDArray[Any]:
 
 
 def conform(image: Image, modality: Modality, path: Path) -> Image:
-    """Bring the channels of a file to those of its modality where that loses nothing but an alpha channel.
+    """Bring what a file holds to what its modality says: its channels, and no holes.
+
+    Channels are changed only where that loses nothing but an alpha channel.
 
     Args:
         image: `[H, W, K]`.
-        modality: says how many channels there should be.
+        modality: says how many channels there should be, and what stands for a hole.
         path: for the message.
 
     Raises:
-        DataError: the channels of the two do not fit.
+        DataError: the channels of the two do not fit, or nothing was measured at all.
     """
+    image = _conform_channels(image, modality, path)
+    return image if modality.holes is None else _fill_holes(image, modality.holes, path)
+
+
+def _fill_holes(image: Image, values: tuple[float, float], path: Path) -> Image:
+    """Give pixels whose channels all lie in `values` the values of the nearest pixel of which that is not so."""
+    holes = ((image >= values[0]) & (image <= values[1])).all(axis=2)
+    if not holes.any():
+        return image
+    if holes.all():
+        raise DataError(
+            f"nothing was measured in this file: all of it lies in {list(values)}", where=path, fix="leave it out"
+        )
+    _, nearest = cv2.distanceTransformWithLabels(
+        holes.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    # Labels number the measured pixels from 1, in an order of OpenCV's own.
+    order = np.empty(int(nearest.max()) + 1, np.intp)
+    order[nearest[~holes]] = np.flatnonzero(~holes)
+    flat = image.reshape(-1, image.shape[2])
+    filled: Image = flat[order[nearest.ravel()]].reshape(image.shape)
+    return filled
+
+
+def _conform_channels(image: Image, modality: Modality, path: Path) -> Image:
     have, want = image.shape[2], modality.channels
     if have == want:
         return image

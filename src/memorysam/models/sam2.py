@@ -155,6 +155,18 @@ class SAM2(nn.Module):
         self.shared_image_embedding = parts.shared_image_embedding
         self.no_mask_embed = parts.prompt_encoder.no_mask_embed
         self.not_a_point_embed = parts.prompt_encoder.not_a_point_embed
+        self._initialise()
+
+    def _initialise(self) -> None:
+        """Give fresh weights PyTorch's own scale, as in Meta's code: that of `transformers` is for wider models.
+
+        What weights are loaded over is not affected; a new decoder head and a model from scratch are.
+        """
+        for module in self.modules():
+            if isinstance(module, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d, nn.Embedding)):
+                module.reset_parameters()
+        for layer in self.memory_encoder.memory_fuser.layers:
+            nn.init.constant_(layer.scale, 0.1)
 
     def recompute_activations(self, enabled: bool) -> None:
         """Trade time for memory: keep only each encoder block's input for the backward pass."""

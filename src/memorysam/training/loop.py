@@ -81,7 +81,7 @@ def train(
     training = Training(settings, folder, model, dataset, accelerator)
     if resume:
         training.restore(allow_changes)
-    with Interrupt() as interrupt:
+    with Interrupt() as interrupt, closing(folder):
         signal = training.run(interrupt, stop_after)
     finished = training.progress.step >= training.total_steps
     return Outcome(out, training.progress, finished, signal)

@@ -17,6 +17,7 @@ from memorysam.config import RunSettings, build, read_yaml
 from memorysam.errors import SettingsError, TrainingError
 from memorysam.files import remove_leftovers, write_json, write_text
 from memorysam.training.checkpoint import LAST, PREVIOUS
+from memorysam.training.tensorboard import Curves
 
 SETTINGS = "settings.yaml"
 _MAY_CHANGE = {
@@ -45,6 +46,7 @@ class RunFolder:
         self, path: Path, settings: RunSettings, *, resume: bool, allow_changes: bool, main: bool = True
     ) -> None:
         self.path = path
+        self._curves = Curves(path / "tensorboard", settings.train.tensorboard)
         states = [path / name for name in (LAST, PREVIOUS) if (path / name).exists()]
         if states and not resume:
             raise TrainingError(
@@ -61,11 +63,16 @@ class RunFolder:
         write_text(path / SETTINGS, yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False))
         write_json(path / "environment.json", environment())
 
-    def log(self, **values: object) -> None:
-        """Append a line to `log.jsonl`."""
-        line = json.dumps({"time": round(time.time(), 3), **values})
+    def log(self, step: int, **values: object) -> None:
+        """Append a line to `log.jsonl`, and its numbers to the curves."""
+        line = json.dumps({"time": round(time.time(), 3), "step": step, **values})
         with (self.path / "log.jsonl").open("a", encoding="utf-8") as file:
             file.write(line + "\n")
+        self._curves.add(step, values)
+
+    def close(self) -> None:
+        """Write out what is buffered; the run may be continued."""
+        self._curves.close()
 
     def rewind_log(self, step: int) -> None:
         """Drop what was logged after `step`, which will be logged again."""

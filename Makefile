@@ -1,0 +1,39 @@
+# Two targets do all the set-up on a machine that has Python (3.11 or newer), pip and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+SET_UP := pyproject.toml constraints.txt
+
+.PHONY: help demo test clean
+
+help:
+	@echo "make demo    train, evaluate and predict on rendered scenes; writes demo/report.html"
+	@echo "make test    lint, types, tests"
+	@echo "make clean   remove what the two made"
+
+demo: $(VENV)/.installed
+	$(BIN)/memorysam demo --out demo
+
+test: $(VENV)/.installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/mypy
+	$(BIN)/pytest --numprocesses 2
+
+clean:
+	rm -rf $(VENV) demo
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit("memorysam needs Python 3.11 or newer" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: $(SET_UP) | $(BIN)/python
+	@echo "installing into $(VENV); with PyTorch this takes minutes"
+	$(INSTALL) --editable .
+	@touch $@
+
+$(VENV)/.installed-test: $(SET_UP) | $(BIN)/python
+	@echo "installing into $(VENV); with PyTorch this takes minutes"
+	$(INSTALL) --editable '.[test]'
+	@touch $@ $(VENV)/.installed
