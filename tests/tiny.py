@@ -41,7 +41,7 @@ def write_dataset(folder: Path, train: int = 10, val: int = 4, size=SIZE) -> Pat
         "classes": {"ground": [90, 90, 90], "wall": [200, 60, 60], "box": [60, 60, 200]},
     }
     path = folder / "dataset.yaml"
-    path.write_text(yaml.safe_dump(content))
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
     return path
 
 
@@ -50,7 +50,15 @@ def settings(dataset: Path, **groups) -> RunSettings:
     values = {
         "model": {"backbone": "micro", "image_size": SIZE, "lora_rank": 0},
         "data": {"dataset": str(dataset), "workers": 0},
-        "train": {"epochs": 10, "batch_size": 4, "lr": 2e-3, "warmup_epochs": 1, "log_every": 1, "validate_every": 5},
+        "train": {
+            "epochs": 10,
+            "batch_size": 4,
+            "lr": 2e-3,
+            "warmup_epochs": 1,
+            "log_every": 1,
+            "validate_every": 5,
+            "modality_dropout": 0.25,
+        },
         "augment": {"scale": [0.8, 1.3]},
     }
     for group, changes in groups.items():

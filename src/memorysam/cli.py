@@ -3,6 +3,7 @@
 Exit codes: 0 done, 2 a mistake that the message explains, 130 and 143 stopped by Ctrl-C and SIGTERM.
 """
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -32,7 +33,24 @@ Start with: memorysam demo
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        code = _run(list(sys.argv[1:] if argv is None else argv))
+        sys.stdout.flush()
+        return code
+    except MemorySAMError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except SystemExit as stop:  # the argument parser, after it has said why
+        return stop.code if isinstance(stop.code, int) else 2
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # piped into `head`; nor shall the interpreter's own flush at the end complain
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _run(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(USAGE)
         return 0 if arguments else 2
@@ -43,20 +61,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if verb not in VERBS:
         print(f"memorysam: there is no verb {verb!r}; {did_you_mean(verb, VERBS)}", file=sys.stderr)
         return 2
-    try:
-        command: Callable[[list[str]], int] = import_module(f"memorysam.commands.{verb.replace('-', '_')}").main
-        return command(rest)
-    except MemorySAMError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except SystemExit as stop:  # the argument parser, after it has said why
-        return stop.code if isinstance(stop.code, int) else 2
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        return 130
-    except BrokenPipeError:  # piped into `head`
-        sys.stderr.close()
-        return 0
+    command: Callable[[list[str]], int] = import_module(f"memorysam.commands.{verb.replace('-', '_')}").main
+    return command(rest)
 
 
 def run() -> None:

@@ -3,7 +3,8 @@
 Every field's docstring is its help text on the command line.
 """
 
-from collections.abc import Hashable, Mapping
+import reprlib
+from collections.abc import Callable, Hashable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -21,7 +22,9 @@ Count = Annotated[int, Field(ge=0)]
 class Settings(BaseModel):
     """Base of all groups of settings."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", validate_default=True, use_attribute_docstrings=True, allow_inf_nan=False
+    )
 
 
 class TrainedParts(Settings):
@@ -140,6 +143,9 @@ class TrainSettings(Settings):
     """Largest norm of the whole gradient; none by default, as in the original."""
     prototype_weight: Annotated[float, Field(ge=0)] = 1.0
     """Weight of the prototype loss (lambda of Eq. 13)."""
+    modality_dropout: Fraction = 0.0
+    """Share of the forward passes that see a random subset of the modalities instead of all; every subset is equally
+    likely. A model that has never seen a sensor missing is lost without it."""
     ohem_probability: Annotated[float, Field(gt=0, lt=1)] = 0.7
     """Pixels whose true class has less than this probability are hard and kept."""
     ohem_least: Annotated[float, Field(gt=0, le=1)] = 1 / 16
@@ -175,7 +181,7 @@ class EvaluateSettings(Settings):
     """Share of a window that it has in common with its neighbour, at least."""
     flip: bool = False
     """Average with the mirrored image."""
-    scales: tuple[Annotated[float, Field(gt=0)], ...] = (1.0,)
+    scales: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)] = (1.0,)
     """Average over these scales of the image."""
     batch_size: Positive = 1
     """Images at once."""
@@ -205,7 +211,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
     try:
         # A subclass of the safe loader: it builds plain data only.
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)  # noqa: S506
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    # Dates and numbers that are none, and lists too deep, fail in ways of their own.
+    except (yaml.YAMLError, ValueError, AttributeError, RecursionError) as error:
         raise SettingsError(
             "this file is not valid YAML", where=path, expected="plain settings", fix=str(error)
         ) from None
@@ -216,8 +223,14 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return content
 
 
-def build(kind: type[T], values: Mapping[str, Any], where: object) -> T:
+def build(kind: type[T], values: Mapping[str, Any], where: object, spell: Callable[[str], str] | None = None) -> T:
     """Validate `values` into a `kind`.
+
+    Args:
+        kind: of settings.
+        values: of its fields.
+        where: they come from.
+        spell: how a key is written there, if not as in a file.
 
     Raises:
         SettingsError: the first wrong key or value, with its place, what was expected and the nearest known key.
@@ -225,16 +238,18 @@ def build(kind: type[T], values: Mapping[str, Any], where: object) -> T:
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        raise _explain(kind, error, where) from None
+        raise _explain(kind, error, where, spell or (lambda key: f"key {key!r}")) from None
 
 
-def _explain(kind: type[BaseModel], error: ValidationError, where: object) -> SettingsError:
+def _explain(
+    kind: type[BaseModel], error: ValidationError, where: object, spell: Callable[[str], str]
+) -> SettingsError:
     """Turn pydantic's report into one message about its first entry."""
     entries = error.errors(include_url=False)
     entry = entries[0]
     key = ".".join(str(part) for part in entry["loc"])
     more = f" (and {len(entries) - 1} more)" if len(entries) > 1 else ""
-    place = f"{where}, key {key!r}" if key else str(where)
+    place = f"{where}, {spell(key)}" if key else str(where)
     if entry["type"] == "extra_forbidden":
         known = _known_keys(kind, entry["loc"][:-1])
         return SettingsError(
@@ -243,7 +258,7 @@ def _explain(kind: type[BaseModel], error: ValidationError, where: object) -> Se
     if entry["type"] == "missing":
         return SettingsError(f"setting {key!r} is missing{more}", where=where, fix=f"add {key}: ...")
     message = entry["msg"].removeprefix("Value error, ")
-    return SettingsError(f"wrong value {entry['input']!r}{more}", where=place, expected=message)
+    return SettingsError(f"wrong value {reprlib.repr(entry['input'])}{more}", where=place, expected=message)
 
 
 def _known_keys(kind: Any, path: tuple[int | str, ...]) -> list[str]:

@@ -53,9 +53,9 @@ def _restore(kind: type[MemorySAMError], what: str, where: object, expected: obj
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return `did you mean 'x'?` for the nearest known word, or the list of known words."""
-    known = [str(k) for k in known]
-    near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    return f"did you mean {near[0]!r}?" if near else "choose one of: " + ", ".join(known)
+    bare = {str(k).lstrip("-"): str(k) for k in known}  # all options begin alike
+    near = difflib.get_close_matches(word.lstrip("-"), bare, n=1, cutoff=0.5)
+    return f"did you mean {bare[near[0]]!r}?" if near else "choose one of: " + ", ".join(bare.values())
 
 
 def listing(items: Iterable[object], limit: int = 8) -> str:

@@ -5,7 +5,7 @@ import errno
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,23 +30,36 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write(temporary)
-        _sync(temporary)
-        temporary.replace(path)
-        _sync(path.parent)
-    except (OSError, SafetensorError) as error:
+        with _explained(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write(temporary)
+            _sync(temporary)
+            temporary.replace(path)
+            _sync(path.parent)
+    except BaseException:
         with contextlib.suppress(OSError):
             temporary.unlink()
-        full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "os error 28" in str(error)
-        raise MemorySAMError(
-            "no space left on the disk" if full else f"this file cannot be written: {error}",
-            where=path,
-            fix="free some space or choose another folder; what was saved before is still there",
-        ) from None
-    except BaseException:
-        temporary.unlink(missing_ok=True)
         raise
+
+
+def append_line(path: Path, line: str) -> None:
+    """Add a line to a text file; not atomic, a reader must expect a last line that is cut off.
+
+    Raises:
+        MemorySAMError: it cannot be written.
+    """
+    with _explained(path), path.open("a", encoding="utf-8") as file:
+        file.write(line + "\n")
+
+
+def make_folder(path: Path) -> None:
+    """Create a folder and those above it; one that is there is fine.
+
+    Raises:
+        MemorySAMError: it cannot be created.
+    """
+    with _explained(path):
+        path.mkdir(parents=True, exist_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -100,6 +113,20 @@ def remove_leftovers(folder: Path) -> list[Path]:
     for path in leftovers:
         path.unlink(missing_ok=True)
     return leftovers
+
+
+@contextlib.contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Turn what the system says against writing `path` into a message."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "os error 28" in str(error)
+        raise MemorySAMError(
+            "no space left on the disk" if full else f"this cannot be written: {error}",
+            where=path,
+            fix="free some space or choose another folder; what was saved before is still there",
+        ) from None
 
 
 def _open(path: Path) -> Any:

@@ -14,7 +14,7 @@ from memorysam.config import EvaluateSettings, ModelSettings, build
 from memorysam.data.dataset import Image, normalise
 from memorysam.data.readers import EXTENSIONS, conform, read_image
 from memorysam.data.transforms import resize_image
-from memorysam.errors import DataError, InputError, did_you_mean, listing
+from memorysam.errors import DataError, InputError, SettingsError, did_you_mean, listing
 from memorysam.evaluation import pictures
 from memorysam.evaluation.inference import probabilities
 from memorysam.files import write_atomically
@@ -171,6 +171,7 @@ def load(
     Raises:
         WeightsError, SettingsError: see `models.weights.load`.
     """
+    chosen_device = _device(device)
     file = weights.locate(path)
     carried = weights.carried_task(file)
     if carried is None and (modalities is None or classes is None):
@@ -181,9 +182,28 @@ def load(
     model, report = weights.load(file, task, chosen)
     if verbose:
         print(report)  # noqa: T201
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    return Predictor(model.to(device).eval())
+    return Predictor(model.to(chosen_device).eval())
+
+
+def _device(name: str) -> torch.device:
+    """Return the device of that name.
+
+    Raises:
+        SettingsError: no such device here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise SettingsError(
+            f"the device {name!r} cannot be used here",
+            where="device",
+            expected="auto, cpu, or cuda where there is a GPU and a PyTorch built for it",
+            fix=str(error).splitlines()[0],
+        ) from None
+    return device
 
 
 def predict_files(

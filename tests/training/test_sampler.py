@@ -2,7 +2,7 @@ import itertools
 
 import pytest
 
-from memorysam.training.sampler import TrainSampler
+from memorysam.training.sampler import TrainSampler, shown_modalities
 
 
 def take(sampler, batches):
@@ -46,3 +46,21 @@ def test_a_small_data_set_is_repeated_to_fill_a_batch():
     batch = take(sampler, 1)[0]
     assert len(batch) == 8
     assert {index for _, index in batch} == {0, 1, 2}
+
+
+def test_every_subset_of_the_modalities_is_shown_equally_often():
+    names = ["a", "b", "c"]
+    shown = [tuple(shown_modalities(names, 1.0, (5, step))) for step in range(2100)]
+    counts = {subset: shown.count(subset) for subset in set(shown)}
+    assert len(counts) == 7
+    assert all(subset == tuple(sorted(subset)) for subset in counts), "in the order of the model"
+    assert all(220 < count < 380 for count in counts.values())
+
+
+def test_all_modalities_are_shown_with_the_rest_of_the_probability():
+    names = ["a", "b", "c"]
+    shown = [shown_modalities(names, 0.25, (5, step)) for step in range(1000)]
+    # A subset may be the whole: one in seven.
+    assert 730 < sum(each == names for each in shown) < 840
+    assert all(shown_modalities(names, 0.0, (5, step)) == names for step in range(100))
+    assert shown == [shown_modalities(names, 0.25, (5, step)) for step in range(1000)]

@@ -1,24 +1,98 @@
 """What the verbs have in common."""
 
+import dataclasses
 import json
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import tyro
 
+from memorysam.config import Settings, build
 from memorysam.errors import SettingsError
 
 T = TypeVar("T")
 
 PLAIN = (tyro.conf.FlagCreatePairsOff,)
+SETTINGS = "settings"
+"""Field of a verb's arguments that holds a `Settings`; its options carry no prefix."""
 
 
-def parse(kind: Any, verb: str, argv: Sequence[str], description: str, default: Any = None) -> Any:
-    """Turn arguments into a `kind`; exits with code 2 and a suggestion on a mistake, with 0 after --help."""
-    more = {} if default is None else {"default": default}
-    return tyro.cli(kind, prog=f"memorysam {verb}", args=list(argv), description=description, config=PLAIN, **more)
+def parse(kind: type[T], verb: str, argv: Sequence[str], description: str, default: T | None = None) -> T:
+    """Turn arguments into a `kind`; exits with code 2 and a suggestion on an unknown option, with 0 after --help.
+
+    Raises:
+        SettingsError: a value that the settings do not allow.
+    """
+    known, _ = _parse(kind, verb, argv, description, default, unknown=False)
+    return known
+
+
+def parse_known(kind: type[T], verb: str, argv: Sequence[str], description: str) -> tuple[T, list[str]]:
+    """Do the same, and return the words that are no options of `kind`."""
+    return _parse(kind, verb, argv, description, None, unknown=True)
+
+
+def _parse(
+    kind: type[T], verb: str, argv: Sequence[str], description: str, default: T | None, unknown: bool
+) -> tuple[T, list[str]]:
+    fields: dict[str, Any] = {field.name: field.type for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    group = fields.get(SETTINGS)
+    shape: Any = kind if group is None else _with_draft(kind, group, default)
+    more: dict[str, Any] = {"return_unknown_args": True} if unknown else {}
+    if default is not None:
+        more["default"] = shape(**{name: getattr(default, name) for name in fields if name != SETTINGS})
+    found = tyro.cli(shape, prog=f"memorysam {verb}", args=list(argv), description=description, config=PLAIN, **more)
+    parsed, rest = found if unknown else (found, [])
+    if group is None:
+        return parsed, list(rest)
+    values = {name: getattr(parsed, name) for name in fields}
+    values[SETTINGS] = build(group, _as_dict(values[SETTINGS]), "the command line", spell=option)
+    return kind(**values), list(rest)
+
+
+def option(key: str) -> str:
+    """Return the option that sets `key` of the settings."""
+    return "--" + key.replace("_", "-")
+
+
+def _with_draft(kind: Any, group: type[Settings], default: Any) -> Any:
+    """Return `kind` with a draft of its settings.
+
+    The parser gets plain classes of the same fields, for it would tell a value out of range in pydantic's words.
+    """
+    draft = _draft(group, group() if default is None else getattr(default, SETTINGS))
+    words: Any = Annotated[type(draft), tyro.conf.arg(name=""), tyro.conf.FlagConversionOff]
+    field = dataclasses.field(default_factory=lambda: draft)
+    return dataclasses.make_dataclass(kind.__name__, [(SETTINGS, words, field)], bases=(kind,))
+
+
+def _draft(group: type[Settings], values: Settings) -> Any:
+    """Return a plain copy of settings, of a class whose fields have the settings' help texts."""
+    fields: list[tuple[str, Any, Any]] = []
+    for name, info in group.model_fields.items():
+        value = getattr(values, name)
+        if isinstance(value, Settings):
+            value = _draft(type(value), value)
+            words: Any = type(value)
+        else:
+            words = Annotated[info.annotation, tyro.conf.arg(help=info.description)]
+        fields.append((name, words, dataclasses.field(default_factory=partial(_same, value))))
+    made = dataclasses.make_dataclass(group.__name__, fields)
+    made.__doc__ = group.__doc__
+    return made()
+
+
+def _same(value: T) -> T:
+    return value
+
+
+def _as_dict(draft: Any) -> dict[str, Any]:
+    """Undo `_draft`."""
+    values = {field.name: getattr(draft, field.name) for field in dataclasses.fields(draft)}
+    return {name: _as_dict(value) if dataclasses.is_dataclass(value) else value for name, value in values.items()}
 
 
 def print_json(content: object) -> None:
@@ -41,4 +115,9 @@ def find_settings(name: Path) -> Path:
             if candidate.is_file():
                 return candidate
     known = sorted({path.stem for folder in packaged for path in folder.glob("*.yaml")})
-    raise SettingsError("there is no such settings file", where=name, expected=f"a path, or one of: {', '.join(known)}")
+    raise SettingsError(
+        "there is no such settings file",
+        where=name,
+        expected=f"a path, or one of: {', '.join(known)}",
+        fix="name the file first, then the options" if str(name).startswith("-") else None,
+    )

@@ -3,9 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
-
-import tyro
 
 from memorysam.commands.arguments import find_settings, parse, print_json
 from memorysam.config import RunSettings, build, read_yaml
@@ -23,9 +20,7 @@ class Arguments:
     """Folder for everything."""
     json: bool = False
     """Print JSON instead of words."""
-    settings: Annotated[RunSettings, tyro.conf.arg(name=""), tyro.conf.FlagConversionOff] = field(
-        default_factory=RunSettings
-    )
+    settings: RunSettings = field(default_factory=RunSettings)
 
 
 def main(argv: Sequence[str]) -> int:

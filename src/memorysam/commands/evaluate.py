@@ -8,15 +8,16 @@ from typing import Annotated
 import tyro
 
 from memorysam.commands.arguments import parse, print_json
-from memorysam.config import DataSettings, EvaluateSettings
-from memorysam.errors import DataError, listing
+from memorysam.config import DataSettings, EvaluateSettings, build
+from memorysam.errors import DataError, SettingsError, listing
 
 DESCRIPTION = """Score a checkpoint on a split of a data set: IoU, F1 and accuracy per class and their means.
 
   memorysam evaluate runs/potholes
   memorysam evaluate runs/potholes --modalities disparity --protocol strict --out results
 
-CHECKPOINT is a run folder (its best model), or a file. Data set and split are those of the run unless given."""
+CHECKPOINT is a run folder (its best model), or a file. Data set, split and the way of scoring are those of the run
+unless given."""
 
 
 @dataclass
@@ -38,19 +39,17 @@ class Arguments:
     out: Path | None = None
     """Folder for evaluation.json and evaluation.csv."""
     workers: int = 2
-    """Processes that read."""
+    """Processes that read; 0 reads in this one."""
     device: str = "auto"
     """auto, cpu, cuda."""
     json: bool = False
     """Print JSON instead of a table."""
-    settings: Annotated[EvaluateSettings, tyro.conf.arg(name=""), tyro.conf.FlagConversionOff] = field(
-        default_factory=EvaluateSettings
-    )
+    settings: EvaluateSettings = field(default_factory=EvaluateSettings)
 
 
 def main(argv: Sequence[str]) -> int:
     """Run the verb."""
-    arguments: Arguments = parse(Arguments, "evaluate", argv, DESCRIPTION)
+    arguments = parse(Arguments, "evaluate", argv, DESCRIPTION, _defaults(argv))
     from memorysam.data.catalog import agree, open_dataset
     from memorysam.evaluation import report
     from memorysam.evaluation.evaluate import evaluate
@@ -58,6 +57,8 @@ def main(argv: Sequence[str]) -> int:
     from memorysam.predict import load
     from memorysam.training.progress import ProgressBar
 
+    if arguments.workers < 0:
+        raise SettingsError(f"wrong value {arguments.workers}", where="--workers", expected="a number from 0")
     file = locate(arguments.checkpoint)
     predictor = load(file, device=arguments.device, verbose=not arguments.json)
     about = read_about(file)
@@ -72,11 +73,13 @@ def main(argv: Sequence[str]) -> int:
     dataset = open_dataset(data, predictor.model.task.image_size)
     names = arguments.modalities or predictor.model.task.names
     agree(predictor.model.task, dataset, names)
-    if arguments.by and (unknown := set(arguments.by) - set(dataset.source(split, names).tags(0))):
-        raise DataError(
-            f"samples have no tag {listing(unknown)}", expected=listing(dataset.source(split, names).tags(0))
-        )
     source = dataset.source(split, names)
+    if unknown := set(arguments.by) - set(source.tags(0)):
+        raise DataError(
+            f"samples have no tag {listing(sorted(unknown))}",
+            where=dataset.name,
+            expected=f"--by {' '.join(source.tags(0))}" if source.tags(0) else "no --by: these data have no tags",
+        )
     with ProgressBar(len(source.ids), label="evaluating", unit="image") as bar:
         result = evaluate(
             predictor.model,
@@ -98,3 +101,16 @@ def main(argv: Sequence[str]) -> int:
         if arguments.out is not None:
             print(f"\nwritten to {arguments.out}")
     return 0
+
+
+def _defaults(argv: Sequence[str]) -> Arguments | None:
+    """Score as the run did, unless told otherwise."""
+    if not argv or argv[0].startswith("-"):
+        return None
+    from memorysam.models.weights import locate, read_about
+
+    checkpoint = Path(argv[0])
+    about = read_about(locate(checkpoint))
+    if "settings" not in about:
+        return None
+    return Arguments(checkpoint, settings=build(EvaluateSettings, about["settings"]["evaluate"], checkpoint))

@@ -109,15 +109,19 @@ def text(content: dict[str, Any]) -> str:
 def _named(arguments: Arguments) -> Any:
     from memorysam.models.factory import create
     from memorysam.models.sam2 import backbone
-    from memorysam.spec import Modality, Task, as_classes
+    from memorysam.spec import IGNORE, Modality, Task, as_classes
 
     name = arguments.model or ""
     if not name.startswith("memorysam-"):
         raise SettingsError(f"there is no model {name!r}", expected="memorysam-BACKBONE, such as memorysam-sam2-tiny")
     chosen = name.removeprefix("memorysam-")
     backbone(chosen)
-    if arguments.modalities < 1 or arguments.classes < 2:
-        raise SettingsError("a model needs at least one modality and two classes")
+    if arguments.modalities < 1 or not 2 <= arguments.classes <= IGNORE:
+        raise SettingsError(
+            f"{arguments.modalities} modalities and {arguments.classes} classes",
+            where="--modalities, --classes",
+            expected=f"at least one modality, and 2 to {IGNORE} classes",
+        )
     task = Task(
         modalities=tuple(Modality(name=f"modality{i + 1}") for i in range(arguments.modalities)),
         classes=as_classes([f"class{i}" for i in range(arguments.classes)]),

@@ -1,5 +1,6 @@
 """memorysam predict."""
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Annotated
 
 import tyro
 
-from memorysam.commands.arguments import print_json
+from memorysam.commands.arguments import SETTINGS, option, parse_known, print_json
 from memorysam.config import EvaluateSettings
 from memorysam.errors import SettingsError, did_you_mean, listing
 
@@ -34,17 +35,12 @@ class Arguments:
     """auto, cpu, cuda."""
     json: bool = False
     """Print JSON instead of words."""
-    settings: Annotated[EvaluateSettings, tyro.conf.arg(name=""), tyro.conf.FlagConversionOff] = field(
-        default_factory=EvaluateSettings
-    )
+    settings: EvaluateSettings = field(default_factory=EvaluateSettings)
 
 
 def main(argv: Sequence[str]) -> int:
     """Run the verb."""
-    own, rest = tyro.cli(
-        Arguments, prog="memorysam predict", args=list(argv), description=DESCRIPTION,
-        config=(tyro.conf.FlagCreatePairsOff,), return_unknown_args=True,
-    )  # fmt: skip
+    own, rest = parse_known(Arguments, "predict", argv, DESCRIPTION)
     from memorysam.models.lora import merge_lora
     from memorysam.predict import load, predict_files
 
@@ -70,19 +66,20 @@ def modality_options(words: Sequence[str], names: Sequence[str]) -> dict[str, Pa
     """
     inputs: dict[str, Path] = {}
     rest = list(words)
-    known = [f"--{name}" for name in names]
+    known = [option(name) for name in names]
     while rest:
-        option = rest.pop(0)
-        option, equals, value = option.partition("=")
-        name = option.removeprefix("--").replace("-", "_")
-        if not option.startswith("--") or name not in names:
-            raise SettingsError(f"unknown option {option!r}", expected=listing(known), fix=did_you_mean(option, known))
+        word, equals, value = rest.pop(0).partition("=")
+        name = word.removeprefix("--").replace("-", "_")
+        if not word.startswith("--") or name not in names:
+            own = [f.name for f in dataclasses.fields(Arguments)] + list(EvaluateSettings.model_fields)
+            options = [*known, *(option(key) for key in own if key not in ("checkpoint", SETTINGS))]
+            raise SettingsError(f"unknown option {word!r}", expected=listing(known), fix=did_you_mean(word, options))
         if not equals:
             if not rest or rest[0].startswith("--"):
-                raise SettingsError(f"option {option} needs a file or a folder")
+                raise SettingsError(f"option {word} needs a file or a folder")
             value = rest.pop(0)
         if name in inputs:
-            raise SettingsError(f"option {option} is given twice")
+            raise SettingsError(f"option {word} is given twice")
         inputs[name] = Path(value)
     if not inputs:
         raise SettingsError("no image was given", expected=f"one or more of: {listing(known)}")

@@ -33,9 +33,7 @@ class Arguments:
     """Continue although settings or data have changed since the run was saved."""
     json: bool = False
     """Print the result as JSON."""
-    settings: Annotated[RunSettings, tyro.conf.arg(name=""), tyro.conf.FlagConversionOff] = field(
-        default_factory=RunSettings
-    )
+    settings: RunSettings = field(default_factory=RunSettings)
 
 
 def main(argv: Sequence[str]) -> int:

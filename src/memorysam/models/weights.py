@@ -5,6 +5,7 @@ that lists it.
 """
 
 import re
+import warnings
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -177,13 +178,14 @@ def read_state(path: Path) -> dict[str, Tensor]:
 def _unpickle(path: Path) -> dict[str, Tensor]:
     """Read a `.pt` file without running code from it."""
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except Exception as error:  # noqa: BLE001  anything may be in a file that is not what it claims
+        with warnings.catch_warnings(action="ignore"):  # about files of other kinds, which the message below is for
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except Exception:  # noqa: BLE001  anything may be in a file that is not what it claims
         raise WeightsError(
             "this is not a readable file of tensors",
             where=path,
-            expected="tensors alone; anything that would have to run code is refused",
-            fix=(str(error).splitlines() or [type(error).__name__])[0][:200],
+            expected="named tensors as torch.save writes them; anything that would have to run code is refused",
+            fix="use another copy; a checkpoint that holds more than tensors must be saved anew as a state dict",
         ) from None
     for key in ("model", "model_state_dict", "state_dict"):
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
@@ -273,13 +275,13 @@ def _fill(
 def _fetch(name: str) -> Path:
     """Download a SAM2 model in `transformers` format, or find it in the local cache."""
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
     try:
         return Path(
             snapshot_download(name, allow_patterns=["config.json", "*.safetensors", "*.safetensors.index.json"])
         )
-    except (RepositoryNotFoundError, LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+    except (HFValidationError, HfHubHTTPError, OSError) as error:
         raise WeightsError(
             f"there is no file or folder {name!r}, and it cannot be fetched from the Hub",
             where=name,

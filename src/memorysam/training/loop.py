@@ -10,27 +10,26 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs
 from torch import Tensor, nn
 
-from memorysam.config import RunSettings, TrainSettings
+from memorysam.config import RunSettings
 from memorysam.data.catalog import DataSet, open_dataset, resolve
 from memorysam.data.dataset import Batch, SegmentationDataset, Source, collate, fingerprint
 from memorysam.data.loading import Loader
 from memorysam.data.transforms import TrainTransform
-from memorysam.errors import SettingsError, TrainingError, listing
+from memorysam.errors import TrainingError, listing
 from memorysam.evaluation.evaluate import Evaluation, evaluate
 from memorysam.models import weights
 from memorysam.models.base import SegmentationModel
-from memorysam.models.factory import create
 from memorysam.spec import Task, select
 from memorysam.training.checkpoint import BEST, Progress, load_state, save_state
 from memorysam.training.interrupt import Interrupt
 from memorysam.training.objective import training_loss
 from memorysam.training.progress import ProgressBar, say
 from memorysam.training.run import RunFolder
-from memorysam.training.sampler import TrainSampler
+from memorysam.training.sampler import TrainSampler, shown_modalities
 from memorysam.training.schedule import adamw, warmup_poly
+from memorysam.training.start import accelerate, start
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,7 @@ def train(
     Raises:
         MemorySAMError: anything a user can mend: settings, data, a full disk, a loss that is not finite.
     """
-    accelerator = _accelerator(settings.train)
+    accelerator = accelerate(settings.train)
     settings = settings.model_copy(update={"data": resolve(settings.data, beside)})
     dataset = open_dataset(settings.data, settings.model.image_size)
     task = Task(
@@ -85,28 +84,6 @@ def train(
         signal = training.run(interrupt, stop_after)
     finished = training.progress.step >= training.total_steps
     return Outcome(out, training.progress, finished, signal)
-
-
-def start(settings: RunSettings, task: Task, quiet: bool = False) -> SegmentationModel:
-    """Build the model with which training starts.
-
-    Raises:
-        SettingsError: a backbone that is of no use without weights, and no weights.
-    """
-    chosen = settings.model
-    if chosen.weights is None and chosen.backbone != "micro":
-        raise SettingsError(
-            f"the backbone {chosen.backbone} needs pretrained weights",
-            where="model.weights",
-            expected="a SAM2 file (.pt), a Hub directory or id, or a MemorySAM checkpoint",
-            fix="for example --model.weights facebook/sam2.1-hiera-base-plus; 'random' trains without",
-        )
-    if chosen.weights is None or chosen.weights == "random":
-        return create(chosen, task)
-    model, report = weights.load(chosen.weights, task, chosen, rehead=chosen.rehead)
-    if not quiet:
-        say(str(report))
-    return model
 
 
 class Training:
@@ -221,8 +198,11 @@ class Training:
             last = i == self.options.accumulate - 1
             # Ranks exchange gradients once per step.
             with nullcontext() if last else self.accelerator.no_sync(self.wrapped):
+                names = shown_modalities(
+                    self.model.task.names, self.options.modality_dropout, (self.options.seed, self.progress.step, i)
+                )
                 with self._precision():
-                    output = self.wrapped(batch.images)
+                    output = self.wrapped({name: batch.images[name] for name in names})
                 loss, terms = training_loss(
                     self.model,
                     output,
@@ -231,11 +211,13 @@ class Training:
                     probability=self.options.ohem_probability,
                     least=self.options.ohem_least,
                 )
+                if len(names) < len(batch.images):
+                    # Distributed training waits for every gradient, also those of what was not used.
+                    loss = loss + 0.0 * sum(p.sum() for p in self._trained())
                 self.accelerator.backward(loss / self.options.accumulate)
             for name, term in {"loss": loss.detach(), **terms}.items():
                 sums[name] = sums.get(name, torch.zeros_like(term)) + term / self.options.accumulate
-        trained = [p for p in self.model.parameters() if p.requires_grad]
-        norm = nn.utils.clip_grad_norm_(trained, self.options.clip or math.inf)
+        norm = nn.utils.clip_grad_norm_(self._trained(), self.options.clip or math.inf)
         values = torch.stack([*sums.values(), norm]).tolist()  # the step's one wait for the device
         facts = dict(zip([*sums, "gradient"], values, strict=True))
         if not all(math.isfinite(value) for value in values):
@@ -269,6 +251,9 @@ class Training:
     def save(self) -> None:
         """Write the whole state."""
         save_state(self.folder.path, self.model, self.optimizer, self.progress, **self._about())
+
+    def _trained(self) -> list[nn.Parameter]:
+        return [p for p in self.model.parameters() if p.requires_grad]
 
     def _precision(self) -> torch.autocast:
         """Mixed precision for the network; losses, prototypes and weights stay in float32."""
@@ -318,17 +303,3 @@ class Training:
             expected="finite losses and gradients; the step was not taken",
             fix="look at these samples with check-data, lower train.lr, set train.clip, or use precision fp32",
         )
-
-
-def _accelerator(options: TrainSettings) -> Accelerator:
-    handler = DistributedDataParallelKwargs(broadcast_buffers=False)  # prototypes are equal by themselves
-    accelerator = Accelerator(mixed_precision="no", cpu=options.device == "cpu", kwargs_handlers=[handler])
-    parts = accelerator.num_processes * options.accumulate
-    if options.batch_size % parts:
-        raise SettingsError(
-            f"a batch of {options.batch_size} cannot be shared by {accelerator.num_processes} processes with "
-            f"{options.accumulate} passes each",
-            where="train.batch_size, train.accumulate",
-            expected=f"a multiple of {parts}",
-        )
-    return accelerator

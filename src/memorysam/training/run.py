@@ -15,11 +15,11 @@ import yaml
 
 from memorysam.config import RunSettings, build, read_yaml
 from memorysam.errors import SettingsError, TrainingError
-from memorysam.files import remove_leftovers, write_json, write_text
+from memorysam.files import append_line, make_folder, remove_leftovers, write_json, write_text
 from memorysam.training.checkpoint import LAST, PREVIOUS
 from memorysam.training.tensorboard import Curves
 
-SETTINGS = "settings.yaml"
+SETTINGS, LOG = "settings.yaml", "log.jsonl"
 _MAY_CHANGE = {
     "data.dataset", "data.root", "data.workers", "train.save_every", "train.log_every", "train.tensorboard",
     "train.device", "evaluate.batch_size",
@@ -58,16 +58,17 @@ class RunFolder:
             refuse_changes(build(RunSettings, read_yaml(path / SETTINGS), path / SETTINGS), settings, path)
         if not main:
             return
-        path.mkdir(parents=True, exist_ok=True)
+        make_folder(path)
         remove_leftovers(path)
+        if not resume:  # of a run that ended before its first save
+            (path / LOG).unlink(missing_ok=True)
         write_text(path / SETTINGS, yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False))
         write_json(path / "environment.json", environment())
 
     def log(self, step: int, **values: object) -> None:
-        """Append a line to `log.jsonl`, and its numbers to the curves."""
+        """Append a line to the log, and its numbers to the curves."""
         line = json.dumps({"time": round(time.time(), 3), "step": step, **values})
-        with (self.path / "log.jsonl").open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
+        append_line(self.path / LOG, line)
         self._curves.add(step, values)
 
     def close(self) -> None:
@@ -76,7 +77,7 @@ class RunFolder:
 
     def rewind_log(self, step: int) -> None:
         """Drop what was logged after `step`, which will be logged again."""
-        path = self.path / "log.jsonl"
+        path = self.path / LOG
         if path.exists():
             kept = [line for line in path.read_text(encoding="utf-8").splitlines() if _step(line) <= step]
             write_text(path, "".join(line + "\n" for line in kept))

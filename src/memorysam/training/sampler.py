@@ -1,6 +1,6 @@
-"""The order in which samples are seen: a function of the seed, so that any position can be returned to."""
+"""What is seen when: a function of the seed, so that any position can be returned to."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,3 +54,18 @@ class TrainSampler:
             order = np.random.default_rng((self.seed, epoch)).permutation(self.samples)
             self._kept = epoch, np.resize(order, max(self.samples, self.batch_size))
         return self._kept[1]
+
+
+def shown_modalities(names: Sequence[str], probability: float, key: tuple[int, ...]) -> list[str]:
+    """Return the modalities that one forward pass sees, in their order.
+
+    Args:
+        names: all of them.
+        probability: of a subset, all non-empty ones being equally likely (the whole among them), instead of all.
+        key: seed and position; the same on every rank, so that all ranks see the same modalities.
+    """
+    rng = np.random.default_rng(key)
+    if rng.random() >= probability:
+        return list(names)
+    chosen = int(rng.integers(1, 2 ** len(names)))
+    return [name for i, name in enumerate(names) if chosen >> i & 1]

@@ -37,7 +37,7 @@ class Curves:
         if self._writer is None:
             from torch.utils.tensorboard import SummaryWriter
 
-            self._writer = SummaryWriter(str(self._folder), purge_step=step)  # type: ignore[no-untyped-call]
+            self._writer = SummaryWriter(str(self._folder), purge_step=step)
         for name, value in _numbers(values):
             self._writer.add_scalar(name, value, step)
 

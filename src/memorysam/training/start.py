@@ -1,0 +1,55 @@
+"""What a run starts with: the device and the processes, and the model."""
+
+from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs
+
+from memorysam.config import RunSettings, TrainSettings
+from memorysam.errors import SettingsError
+from memorysam.models import weights
+from memorysam.models.base import SegmentationModel
+from memorysam.models.factory import create
+from memorysam.models.sam2 import backbone
+from memorysam.spec import Task
+from memorysam.training.progress import say
+
+
+def accelerate(options: TrainSettings) -> Accelerator:
+    """Return what knows of devices and processes.
+
+    Raises:
+        SettingsError: a batch that cannot be shared evenly.
+    """
+    handler = DistributedDataParallelKwargs(broadcast_buffers=False)  # prototypes are equal by themselves
+    accelerator = Accelerator(mixed_precision="no", cpu=options.device == "cpu", kwargs_handlers=[handler])
+    parts = accelerator.num_processes * options.accumulate
+    if options.batch_size % parts:
+        raise SettingsError(
+            f"a batch of {options.batch_size} cannot be shared by {accelerator.num_processes} processes with "
+            f"{options.accumulate} passes each",
+            where="train.batch_size, train.accumulate",
+            expected=f"a multiple of {parts}",
+        )
+    return accelerator
+
+
+def start(settings: RunSettings, task: Task, quiet: bool = False) -> SegmentationModel:
+    """Build the model with which training starts.
+
+    Raises:
+        SettingsError: an unknown backbone, or one that is of no use without weights, and no weights.
+    """
+    chosen = settings.model
+    backbone(chosen.backbone)
+    if chosen.weights is None and chosen.backbone != "micro":
+        raise SettingsError(
+            f"the backbone {chosen.backbone} needs pretrained weights",
+            where="model.weights",
+            expected="a SAM2 file (.pt), a Hub directory or id, or a MemorySAM checkpoint",
+            fix="for example --model.weights facebook/sam2.1-hiera-base-plus; 'random' trains without",
+        )
+    if chosen.weights is None or chosen.weights == "random":
+        return create(chosen, task)
+    model, report = weights.load(chosen.weights, task, chosen, rehead=chosen.rehead)
+    if not quiet:
+        say(str(report))
+    return model
