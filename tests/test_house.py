@@ -10,7 +10,7 @@ FILES = {path.relative_to(SOURCE).as_posix(): path.read_text(encoding="utf-8") f
 
 VOCABULARY = {"errors", "spec", "config", "files"}
 CORE = VOCABULARY | {"models", "data", "evaluation"}
-WORK = CORE | {"predict", "training"}
+WORK = CORE | {"predict", "loading", "training"}
 MAY_IMPORT = {
     "errors": set(),
     "spec": {"errors"},
@@ -20,12 +20,13 @@ MAY_IMPORT = {
     "data": VOCABULARY | {"data"},
     "evaluation": CORE,
     "predict": CORE,
+    "loading": CORE | {"predict"},
     "training": CORE | {"training"},
     "demo": WORK,
     "commands": WORK | {"demo", "commands"},
     "cli": {"errors", "commands", "__init__"},  # of the package itself: its version
     "__main__": {"cli"},
-    "__init__": {"errors", "spec", "predict"},
+    "__init__": {"errors", "spec", "predict", "loading"},
 }
 ONLY_IN = {
     "transformers": {"models/sam2.py", "models/weights.py"},

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from memorysam.errors import MemorySAMError
-    from memorysam.predict import Prediction, Predictor, load
+    from memorysam.loading import load
+    from memorysam.predict import Prediction, Predictor
     from memorysam.spec import Classes, Modality, Task
 
 __version__ = "0.1.0"
@@ -22,7 +23,7 @@ _HOME = {
     "Prediction": "predict",
     "Predictor": "predict",
     "Task": "spec",
-    "load": "predict",
+    "load": "loading",
 }
 
 

@@ -92,6 +92,9 @@ class DataSettings(Settings):
     """Split that is trained on."""
     val_split: str = "val"
     """Split on which the best checkpoint is chosen."""
+    ignore_invalid: Literal["never", "train", "always"] = "never"
+    """Whether pixels that the data set's mask calls invalid lose their label (MCubeS' near infrared): in training, or
+    in scores as well. Published results of the CMNeXt family, MemorySAM's among them, do without."""
     workers: Count = 2
     """Processes that read and augment; 0 reads in the training process."""
     scenes: tuple[Positive, Positive, Positive] = (2000, 100, 200)
@@ -198,6 +201,14 @@ class RunSettings(Settings):
 
 
 T = TypeVar("T", bound=BaseModel)
+
+
+def packaged(kind: str = "") -> dict[str, Path]:
+    """Return the settings files that come with the package by name: experiments, or those of `kind` (datasets)."""
+    here = Path(__file__)
+    # Installed, they lie in the package; in a checkout, at its top.
+    folders = (here.parent / "configs" / kind, here.parents[2] / "configs" / kind)
+    return {path.stem: path for folder in reversed(folders) for path in sorted(folder.glob("*.yaml"))}
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

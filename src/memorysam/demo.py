@@ -12,7 +12,8 @@ from memorysam.evaluation import pictures, report
 from memorysam.evaluation.evaluate import Evaluation, evaluate
 from memorysam.evaluation.page import Page
 from memorysam.files import write_json
-from memorysam.predict import Predictor, load
+from memorysam.loading import load
+from memorysam.predict import Predictor
 from memorysam.spec import IGNORE
 from memorysam.training.checkpoint import LAST
 from memorysam.training.loop import train

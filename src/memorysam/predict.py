@@ -1,6 +1,6 @@
 """One path in: a checkpoint and files, or arrays, to label maps."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,17 +10,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from memorysam.config import EvaluateSettings, ModelSettings, build
+from memorysam.config import EvaluateSettings
 from memorysam.data.dataset import Image, normalise
-from memorysam.data.readers import EXTENSIONS, conform, read_image
+from memorysam.data.readers import EXTENSIONS, as_stored, conform, read_image
 from memorysam.data.transforms import resize_image
-from memorysam.errors import DataError, InputError, SettingsError, did_you_mean, listing
+from memorysam.errors import DataError, InputError, did_you_mean, listing
 from memorysam.evaluation import pictures
 from memorysam.evaluation.inference import probabilities
 from memorysam.files import write_atomically
-from memorysam.models import weights
 from memorysam.models.base import Segmentation, SegmentationModel
-from memorysam.spec import Classes, Colour, Modality, Size, Task, as_classes
+from memorysam.spec import Classes, Modality, Size
 
 Input = str | Path | NDArray[Any]
 
@@ -118,8 +117,10 @@ class Predictor(nn.Module):
                 tensors[modality.name] = normalise(image, modality).unsqueeze(0).to(device)
         was_training = self.model.training
         self.model.eval()
-        found = probabilities(self.model, tensors, size, settings)[0]
-        self.model.train(was_training)
+        try:
+            found = probabilities(self.model, tensors, size, settings)[0]
+        finally:
+            self.model.train(was_training)
         return Prediction(
             found.argmax(dim=0).to(torch.uint8).cpu().numpy(),
             found.cpu().numpy(),
@@ -145,65 +146,6 @@ class Predictor(nn.Module):
                 expected="registered images of one size",
             )
         return raw
-
-
-def load(
-    path: str | Path,
-    *,
-    modalities: Sequence[str | Mapping[str, Any] | Modality] | None = None,
-    classes: Sequence[str] | Mapping[str, Colour] | Classes | None = None,
-    image_size: int | Size | None = None,
-    device: str = "auto",
-    verbose: bool = True,
-    **settings: Any,
-) -> Predictor:
-    """Load a model, ready to predict.
-
-    Args:
-        path: a memorysam checkpoint or run folder; or a SAM2 or MemorySAM-release file, a folder or a Hub id.
-        modalities: names, or mappings of `Modality` fields; needed only for files that do not carry them.
-        classes: names, or names with colours; likewise.
-        image_size: what the network sees; one number for a square, or height and width; likewise.
-        device: "auto" takes a GPU where there is one.
-        verbose: print what was loaded.
-        settings: fields of `ModelSettings`, for files that do not carry them, such as `lora_rank=8`.
-
-    Raises:
-        WeightsError, SettingsError: see `models.weights.load`.
-    """
-    chosen_device = _device(device)
-    file = weights.locate(path)
-    carried = weights.carried_task(file)
-    if carried is None and (modalities is None or classes is None):
-        task = None
-    else:
-        task = _task(carried, modalities, classes, image_size)
-    chosen = build(ModelSettings, settings, "load(...)") if settings or carried is None else None
-    model, report = weights.load(file, task, chosen)
-    if verbose:
-        print(report)  # noqa: T201
-    return Predictor(model.to(chosen_device).eval())
-
-
-def _device(name: str) -> torch.device:
-    """Return the device of that name.
-
-    Raises:
-        SettingsError: no such device here.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise SettingsError(
-            f"the device {name!r} cannot be used here",
-            where="device",
-            expected="auto, cpu, or cuda where there is a GPU and a PyTorch built for it",
-            fix=str(error).splitlines()[0],
-        ) from None
-    return device
 
 
 def predict_files(
@@ -275,27 +217,8 @@ def _as_image(value: Input, modality: Modality) -> Image:
             f"{modality.name!r} is an array of shape {list(array.shape)} and type {array.dtype}",
             expected="[height, width] or [height, width, channels] of numbers",
         )
-    return conform(array, modality, Path("array"))
+    return conform(as_stored(array, Path("array")), modality, Path("array"))
 
 
 def _is_array(value: Input) -> bool:
     return not isinstance(value, (str, Path))
-
-
-def _task(
-    carried: Task | None,
-    modalities: Sequence[str | Mapping[str, Any] | Modality] | None,
-    classes: Sequence[str] | Mapping[str, Colour] | Classes | None,
-    image_size: int | Size | None,
-) -> Task:
-    """Join what a file carries with what was given; what was given wins, and `weights.load` checks that it fits."""
-    size = (image_size, image_size) if isinstance(image_size, int) else image_size
-    known = {m.name: m for m in carried.modalities} if carried else {}
-    values: dict[str, Any] = {
-        "modalities": [known.get(m, m) if isinstance(m, str) else m for m in modalities]
-        if modalities
-        else list(known.values()),
-        "classes": carried.classes if classes is None and carried else as_classes(classes or ()),
-        "image_size": size or (carried.image_size if carried else (1024, 1024)),
-    }
-    return build(Task, values, "load(...)")

@@ -7,6 +7,7 @@ import colorsys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from memorysam.errors import SettingsError, did_you_mean, listing
@@ -42,8 +43,9 @@ class Modality(Spec):
     channels: Annotated[int, Field(ge=1)] = 3
     low: float = 0.0
     """Raw value that becomes 0."""
-    high: float = 255.0
-    """Raw value that becomes 1."""
+    high: float | Literal["type"] = 255.0
+    """Raw value that becomes 1; `type`: the largest value of the type that a file stores, for sets that mix 8 and 16
+    bit (1 for floats)."""
     mean: tuple[float, ...] = (0.0,)
     """Subtracted after the range is mapped: one value, or one per channel."""
     std: tuple[Annotated[float, Field(gt=0)], ...] = (1.0,)
@@ -61,6 +63,9 @@ class Modality(Spec):
     Default: repeat for one channel, the bands themselves for three, learned for any other number."""
     photometric: bool = False
     """Whether colour jitter and blur apply in training: yes for cameras, no for measurements."""
+    mirror: Literal["none", "sin", "cos"] = "none"
+    """For an angle stored as (sin, cos): which of the two changes sign when the image is mirrored. Published results
+    are with `none`."""
 
     @field_validator("mean", "std", mode="before")
     @classmethod
@@ -69,13 +74,15 @@ class Modality(Spec):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.low == self.high:
+        if self.low == (1.0 if self.high == "type" else self.high):
             raise ValueError(f"'low' and 'high' are both {self.low}: the value range is empty")
         for key in ("mean", "std"):
             if len(getattr(self, key)) not in (1, self.channels):
                 raise ValueError(f"'{key}' needs 1 or {self.channels} values, it has {len(getattr(self, key))}")
         if self.holes is not None and self.holes[0] > self.holes[1]:
             raise ValueError(f"'holes: {list(self.holes)}' begins above its end")
+        if self.mirror != "none" and self.channels < 2:
+            raise ValueError(f"'mirror: {self.mirror}' is for an angle in two channels, sin and cos; this one has one")
         stem = self.stem
         if stem == "repeat" and self.channels != 1:
             raise ValueError(
@@ -87,6 +94,17 @@ class Modality(Spec):
             default = {1: "repeat", 3: (0, 1, 2)}.get(self.channels, "learned")
             object.__setattr__(self, "stem", default)
         return self
+
+    @property
+    def mirrored(self) -> int | None:
+        """The channel that changes sign when the image is mirrored."""
+        return {"none": None, "sin": 0, "cos": 1}[self.mirror]
+
+    def range_of(self, dtype: np.dtype[Any]) -> tuple[float, float]:
+        """Return the raw values that become 0 and 1 in files of a type."""
+        if self.high != "type":
+            return self.low, self.high
+        return self.low, float(np.iinfo(dtype).max) if dtype.kind in "ui" else 1.0
 
 
 def camera(name: str = "rgb") -> Modality:

@@ -64,7 +64,7 @@ def read(folder, name):
 
 
 def as_input(images, names):
-    """Shrink, then stretch, then normalise: what the data set's file says of the two sensors."""
+    """Frames in the order of `names`: shrunk, then stretched, then normalised as the data set's file says."""
     mean, std = (np.array(IMAGENET[key], np.float32) for key in ("mean", "std"))
     tensors = {}
     for name in names:
@@ -99,6 +99,7 @@ def count_by_hand(model, folder, protocol, names):
 def test_counts_are_those_of_a_plain_loop(model, folder, protocol, names):
     settings = EvaluateSettings(protocol=protocol)
     scores = evaluate(model, open_split(folder), settings, modalities=names).scores
+    names = [name for name in model.task.names if name in names]
     assert np.array_equal(scores.counts, count_by_hand(model, folder, protocol, names))
     pixels = 5 * SEEN[0] * SEEN[1] if protocol == "paper" else 5 * SIZE[0] * SIZE[1]
     assert 0.9 * pixels < scores.counts.sum() < pixels, "all but the two rows that do not count"

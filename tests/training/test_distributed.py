@@ -286,3 +286,18 @@ def test_sigterm_to_the_launcher_saves_although_it_reaches_the_reading_processes
     assert "a process that reads data died" not in errors
     assert "--resume continues from here" in errors
     assert read_tensors(run / LAST)[1]["training"]["progress"]["step"] >= 3
+
+
+@pytest.mark.skipif(torch.accelerator.is_available(), reason="two processes would need two devices")
+def test_where_there_is_no_gpu_two_processes_share_the_work_without_being_told(dataset, tmp_path):
+    (tmp_path / "settings.yaml").write_text(
+        "model: {backbone: micro, image_size: [64, 96], lora_rank: 0}\n"
+        f"data: {{dataset: {dataset}, workers: 0}}\n"
+        "train: {epochs: 2, log_every: 1}\n"
+    )
+    process = launch("-m", "memorysam", "train", tmp_path / "settings.yaml", "--out", tmp_path / "run")
+    errors = errors_of(process, 90)
+    assert process.returncode == 0, errors[-4000:]
+    lines = (tmp_path / "run" / "log.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines if '"loss"' in line] == [1, 2, 3, 4]
+    assert read_tensors(tmp_path / "run" / LAST)[1]["training"]["ranks"] == 2

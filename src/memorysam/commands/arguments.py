@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypeVar
 
 import tyro
 
-from memorysam.config import Settings, build
+from memorysam.config import Settings, build, packaged
 from memorysam.errors import SettingsError
 
 T = TypeVar("T")
@@ -109,12 +109,9 @@ def find_settings(name: Path) -> Path:
     """
     if name.is_file():
         return name
-    packaged = [Path(__file__).parents[1] / "configs", Path(__file__).parents[3] / "configs"]
-    for folder in packaged:
-        for candidate in (folder / name, folder / f"{name}.yaml"):
-            if candidate.is_file():
-                return candidate
-    known = sorted({path.stem for folder in packaged for path in folder.glob("*.yaml")})
+    known = packaged()
+    if name.name in (name.stem, f"{name.stem}.yaml") and name.stem in known and name.parent == Path():
+        return known[name.stem]
     raise SettingsError(
         "there is no such settings file",
         where=name,

@@ -53,8 +53,8 @@ def main(argv: Sequence[str]) -> int:
     from memorysam.data.catalog import agree, open_dataset
     from memorysam.evaluation import report
     from memorysam.evaluation.evaluate import evaluate
+    from memorysam.loading import load
     from memorysam.models.weights import locate, read_about
-    from memorysam.predict import load
     from memorysam.training.progress import ProgressBar
 
     if arguments.workers < 0:
@@ -73,7 +73,7 @@ def main(argv: Sequence[str]) -> int:
     dataset = open_dataset(data, predictor.model.task.image_size)
     names = arguments.modalities or predictor.model.task.names
     agree(predictor.model.task, dataset, names)
-    source = dataset.source(split, names)
+    source = dataset.source(split, names, ignore_invalid=data.ignore_invalid == "always")
     if unknown := set(arguments.by) - set(source.tags(0)):
         raise DataError(
             f"samples have no tag {listing(sorted(unknown))}",

@@ -44,7 +44,7 @@ def main(argv: Sequence[str]) -> int:
     about: dict[str, Any] = {}
     model: SegmentationModel
     if arguments.checkpoint is not None:
-        from memorysam.predict import load
+        from memorysam.loading import load
 
         file = locate(arguments.checkpoint)
         model = load(file, device="cpu", verbose=False).model
@@ -93,7 +93,7 @@ def text(content: dict[str, Any]) -> str:
     settings = ", ".join(f"{key} {value}" for key, value in content["model"].items())
     lines = [f"model       {settings}", f"image size  {'x'.join(map(str, content['image_size']))}"]
     lines += [
-        f"modality    {m['name']}: {m['channels']} channels, {m['low']:g} to {m['high']:g}, stem {m['stem']}"
+        f"modality    {m['name']}: {m['channels']} channels, {m['low']:g} to {m['high']}, stem {m['stem']}"
         for m in content["modalities"]
     ]
     lines.append(f"classes     {len(content['classes'])}: {', '.join(content['classes'])}")

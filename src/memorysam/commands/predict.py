@@ -41,8 +41,9 @@ class Arguments:
 def main(argv: Sequence[str]) -> int:
     """Run the verb."""
     own, rest = parse_known(Arguments, "predict", argv, DESCRIPTION)
+    from memorysam.loading import load
     from memorysam.models.lora import merge_lora
-    from memorysam.predict import load, predict_files
+    from memorysam.predict import predict_files
 
     predictor = load(own.checkpoint, device=own.device, verbose=not own.json)
     inputs = modality_options(rest, predictor.model.task.names)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from memorysam.config import DataSettings
+from memorysam.config import DataSettings, packaged
 from memorysam.data.dataset import Source
 from memorysam.data.folders import FolderDataset
 from memorysam.data.scenes import ScenesSource
@@ -27,6 +27,10 @@ class DataSet(Protocol):
         """All that it has."""
 
     @property
+    def usual(self) -> tuple[str, ...]:
+        """Names of those that are taken where none are named."""
+
+    @property
     def classes(self) -> Classes:
         """In the order of their ids."""
 
@@ -34,8 +38,13 @@ class DataSet(Protocol):
     def splits(self) -> tuple[str, ...]:
         """Names of its parts."""
 
-    def source(self, split: str, modalities: Sequence[str] | None = None) -> Source:
+    def source(self, split: str, modalities: Sequence[str] | None = None, *, ignore_invalid: bool = False) -> Source:
         """Return one split, for the named modalities.
+
+        Args:
+            split: its name.
+            modalities: names; the usual ones for None.
+            ignore_invalid: whether pixels that the data set calls invalid lose their label.
 
         Raises:
             DataError: an unknown split or modality, or files that are missing.
@@ -62,11 +71,22 @@ class Scenes:
         return ScenesSource("train", 1, self.size).modalities
 
     @property
+    def usual(self) -> tuple[str, ...]:
+        """All of them."""
+        return tuple(modality.name for modality in self.modalities)
+
+    @property
     def classes(self) -> Classes:
         """What is on the streets."""
         return ScenesSource("train", 1, self.size).classes
 
-    def source(self, split: str, modalities: Sequence[str] | None = None) -> Source:  # noqa: ARG002
+    def source(
+        self,
+        split: str,
+        modalities: Sequence[str] | None = None,  # noqa: ARG002  sensors are rendered as they are read
+        *,
+        ignore_invalid: bool = False,  # noqa: ARG002  everything is valid
+    ) -> Source:
         """Return one split."""
         if split not in self.splits:
             raise DataError(f"{self.name} has no split {split!r}", fix=did_you_mean(split, self.splits))
@@ -86,8 +106,9 @@ def resolve(settings: DataSettings, beside: Path | None = None) -> DataSettings:
     root = None if settings.root is None else settings.root.absolute()
     if settings.dataset == SCENES:
         return settings.model_copy(update={"root": root})
-    found = find_yaml(settings.dataset, beside).absolute()
-    return settings.model_copy(update={"dataset": str(found), "root": root})
+    found = find_yaml(settings.dataset, beside)
+    known = found == packaged("datasets").get(settings.dataset)
+    return settings.model_copy(update={"dataset": settings.dataset if known else str(found.absolute()), "root": root})
 
 
 def open_dataset(settings: DataSettings, size: Size) -> DataSet:
@@ -127,10 +148,17 @@ def agree(task: Task, dataset: DataSet, names: Sequence[str]) -> None:
 def find_yaml(name: str, beside: Path | None = None) -> Path:
     """Return the path of a dataset.yaml, or say where it was looked for.
 
+    Args:
+        name: of a file, of a folder that holds a dataset.yaml, or of a data set that comes with the package.
+        beside: folder that is tried first.
+
     Raises:
         DataError: it is in none of the places.
     """
     places = [folder / name for folder in (beside, Path()) if folder is not None]
+    known = packaged("datasets")
+    if name in known:
+        places.append(known[name])
     for place in places:
         if place.is_dir() and (place / "dataset.yaml").is_file():
             return place / "dataset.yaml"
@@ -139,5 +167,6 @@ def find_yaml(name: str, beside: Path | None = None) -> Path:
     raise DataError(
         f"there is no data set {name!r}",
         where=", ".join(str(place) for place in places),
-        expected=f"a dataset.yaml, a folder that holds one, or {SCENES!r}",
+        expected=f"a dataset.yaml, a folder that holds one, {SCENES!r}, or one of: {', '.join(known)}",
+        fix=did_you_mean(name, [*known, SCENES]),
     )

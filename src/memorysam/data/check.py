@@ -3,22 +3,30 @@
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from memorysam.data.check_report import CheckReport, LabelFacts, ModalityFacts
-from memorysam.data.dataset_file import LABEL, LabelMap
-from memorysam.data.folders import FolderDataset, require_one_size
-from memorysam.data.readers import EXTENSIONS, conform, read_image, read_label, stored_kind
+from memorysam.data.check_values import angle_of, judge_angle, judge_range
+from memorysam.data.dataset_file import LabelMap
+from memorysam.data.dataset_keys import INVALID, LABEL, part_keys
+from memorysam.data.folders import (
+    FolderDataset,
+    read_invalid,
+    read_raw_label,
+    reference_of,
+    require_one_size,
+    stack_modality,
+)  # fmt: skip
+from memorysam.data.readers import EXTENSIONS, conform, stored_kind
 from memorysam.data.split_index import Index, unlisted
 from memorysam.errors import DataError, listing
 from memorysam.spec import Modality, Size
 
 _THREADS = 2
-_FAR = 10
-"""A declared range so many times wider than the values is probably a mistake."""
 
 
 @dataclass
@@ -49,6 +57,7 @@ def check(dataset: FolderDataset, progress: Callable[[int, int], None] | None = 
     if dataset.layout.label is not None:
         report.label = {raw: LabelFacts(name) for raw, name in dataset.layout.label.names.items()}
     indices = _indices(dataset, report)
+    _compare(dataset, report)
     _find_leaks(dataset, indices, report)
     jobs = [(split, files) for split, index in indices.items() for files in index.files]
     done, total = 0, sum(len(files) for _, files in jobs)
@@ -70,7 +79,8 @@ def check(dataset: FolderDataset, progress: Callable[[int, int], None] | None = 
         if never and dataset.layout.label is not None:
             report.notes.append(f"classes that never occur in {split}: {listing(never, 40)}")
     for modality in dataset.modalities:
-        _judge_range(modality, report)
+        judge_range(modality, report)
+        judge_angle(modality, report)
     return report
 
 
@@ -79,7 +89,9 @@ def _indices(dataset: FolderDataset, report: CheckReport) -> dict[str, Index]:
     indices = {}
     for split in dataset.splits:
         try:
-            index = indices[split] = dataset.index(split, [m.name for m in dataset.modalities])
+            index = indices[split] = _without_absent(
+                dataset, dataset.index(split, [m.name for m in dataset.modalities])
+            )
         except DataError as error:
             report.problem("splits that cannot be used", f"{split}: {_told(error, dataset.root)}")
             continue
@@ -92,6 +104,23 @@ def _indices(dataset: FolderDataset, report: CheckReport) -> dict[str, Index]:
         for name, path in index.missing:
             report.problem("missing files", f"{_short(path, dataset.root)} ({name})")
     return indices
+
+
+def _without_absent(dataset: FolderDataset, index: Index) -> Index:
+    """Forget that files are missing where a modality is optional and has none at all."""
+    lacking = Counter(name for name, _ in index.missing)
+    absent = {name for name in lacking if name not in dataset.usual and lacking[name] == len(index.ids)} - {LABEL}
+    return replace(index, missing=[(name, path) for name, path in index.missing if name not in absent])
+
+
+def _compare(dataset: FolderDataset, report: CheckReport) -> None:
+    """Compare the number of samples with what the authors of the data set say."""
+    for split, said in dataset.layout.published.items():
+        counts = {"samples": (report.splits.get(split, 0), said.samples)}
+        for tag, values in said.tags.items():
+            here = report.tags.get(split, {}).get(tag, {})
+            counts |= {f"{tag} {value}": (here.get(value, 0), count) for value, count in values.items()}
+        report.published[split] = counts
 
 
 def _find_leaks(dataset: FolderDataset, indices: Mapping[str, Index], report: CheckReport) -> None:
@@ -115,35 +144,46 @@ def _find_leaks(dataset: FolderDataset, indices: Mapping[str, Index], report: Ch
 
 def _examine(dataset: FolderDataset, files: Mapping[str, Path]) -> _Sample:
     """Read all files of one sample."""
-    sample = _Sample()
-    modalities = {m.name: m for m in dataset.modalities}
-    for name, path in files.items():
+    sample, layout = _Sample(), dataset.layout
+
+    def attempt(kind: str, work: Callable[[], object]) -> None:
         try:
-            if name in modalities:
-                _examine_image(path, modalities[name], sample, dataset.root)
-            elif dataset.layout.label is not None:
-                _examine_label(path, dataset.layout.label, sample, dataset.root)
-            if (kind := stored_kind(path)) != EXTENSIONS[path.suffix.lower()]:
-                sample.misnamed.append(f"{_short(path, dataset.root)} holds a {kind}")
+            work()
         except DataError as error:
-            sample.problems.append(("files that cannot be used", _told(error, dataset.root)))
+            sample.problems.append((kind, _told(error, dataset.root)))
+
+    for modality in dataset.modalities:
+        if all(key in files for key in part_keys(modality.name, len(layout.sensors[modality.name].paths))):
+            attempt("files that cannot be used", partial(_examine_image, files, modality, sample, dataset))
+    if layout.label is not None and LABEL in files:
+        attempt("files that cannot be used", partial(_examine_label, files, layout.label, sample, dataset))
     if sample.sizes:
-        try:
-            require_one_size(sample.sizes, files, dataset.resized)
-        except DataError as error:
-            sample.problems.append(("files of different size", _told(error, dataset.root)))
+        attempt("files of different size", lambda: require_one_size(sample.sizes, files, layout.resized))
+        if INVALID in files:
+            size = sample.sizes[reference_of(sample.sizes, layout.resized)]
+            attempt("files that cannot be used", lambda: read_invalid(files, size, layout))
+    for path in files.values():
+        attempt("files that cannot be used", partial(_examine_name, path, sample, dataset.root))
+    sample.problems = list(dict.fromkeys(sample.problems))
     return sample
 
 
-def _examine_image(path: Path, modality: Modality, sample: _Sample, root: Path) -> None:
-    image = read_image(path)
+def _examine_name(path: Path, sample: _Sample, root: Path) -> None:
+    if (kind := stored_kind(path)) != EXTENSIONS[path.suffix.lower()]:
+        sample.misnamed.append(f"{_short(path, root)} holds a {kind}")
+
+
+def _examine_image(files: Mapping[str, Path], modality: Modality, sample: _Sample, dataset: FolderDataset) -> None:
+    path, root = files[modality.name], dataset.root
+    image = stack_modality(files, modality, dataset.layout)
     height, width, channels = image.shape
     sample.sizes[modality.name] = (height, width)
     facts = sample.images[modality.name] = ModalityFacts(1)
     facts.sizes[f"{height} x {width}"] = facts.types[str(image.dtype)] = facts.channels[channels] = 1
     image = conform(image, modality, path)
     facts.low, facts.high, facts.values = float(image.min()), float(image.max()), image.size
-    low, high = sorted((modality.low, modality.high))
+    facts.angle = angle_of(image)
+    low, high = sorted(modality.range_of(image.dtype))
     # An image that is centred on itself has no fixed range to leave.
     if modality.zero == "low" and not low <= facts.low <= facts.high <= high:
         facts.outside = int(np.count_nonzero((image < low) | (image > high)))
@@ -156,8 +196,9 @@ def _examine_image(path: Path, modality: Modality, sample: _Sample, root: Path) 
             )
 
 
-def _examine_label(path: Path, label: LabelMap, sample: _Sample, root: Path) -> None:
-    raw = read_label(path, label.channel)
+def _examine_label(files: Mapping[str, Path], label: LabelMap, sample: _Sample, dataset: FolderDataset) -> None:
+    path, root = files[LABEL], dataset.root
+    raw = read_raw_label(files, dataset.layout)
     sample.sizes[LABEL] = (raw.shape[0], raw.shape[1])
     if raw.dtype in (np.uint8, np.uint16):
         counts = np.bincount(raw.ravel())
@@ -180,26 +221,6 @@ def _merge(sample: _Sample, report: CheckReport) -> None:
         facts_of_raw = report.label.setdefault(raw, LabelFacts(None))
         facts_of_raw.pixels += pixels
         facts_of_raw.images += 1
-
-
-def _judge_range(modality: Modality, report: CheckReport) -> None:
-    """Add advice where the declared range obviously does not fit the values."""
-    facts, name = report.modalities[modality.name], modality.name
-    low, high = sorted((modality.low, modality.high))
-    if not facts.values or modality.zero == "median":
-        return
-    if facts.outside:
-        share = 100 * facts.outside / facts.values
-        best = {"uint8": 255, "uint16": 65535}.get("/".join(facts.types), facts.high)
-        report.advice.append(
-            f"{name}: {share:.3g} % of the values lie outside low: {low:g}, high: {high:g}; they go from {facts.low:g} "
-            f"to {facts.high:g}. Set low: {min(low, facts.low):g}, high: {max(best, facts.high):g}"
-        )
-    elif facts.high - low < (high - low) / _FAR:
-        report.advice.append(
-            f"{name}: the values reach {facts.high:g}, far from high: {high:g}; a model would see next to nothing. "
-            f"Set high to the largest value that the sensor can give"
-        )
 
 
 def _short(path: Path, root: Path) -> str:

@@ -23,6 +23,8 @@ class ModalityFacts:
     outside: int = 0
     """Values outside the declared range."""
     values: int = 0
+    angle: tuple[float, float] | None = None
+    """Smallest sine and cosine, where two channels are those of an angle."""
 
     def add(self, other: "ModalityFacts") -> None:
         """Count the files of `other` in."""
@@ -33,6 +35,8 @@ class ModalityFacts:
         self.low, self.high = min(self.low, other.low), max(self.high, other.high)
         self.outside += other.outside
         self.values += other.values
+        if other.angle is not None:
+            self.angle = other.angle if self.angle is None else _both(self.angle, other.angle)
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values."""
@@ -70,6 +74,8 @@ class CheckReport:
     modalities: dict[str, ModalityFacts] = field(default_factory=dict)
     label: dict[int, LabelFacts] = field(default_factory=dict)
     """By raw value."""
+    published: dict[str, dict[str, tuple[int, int]]] = field(default_factory=dict)
+    """Split -> what is counted -> samples here, samples that the authors of the data set say."""
     problems: dict[str, list[str]] = field(default_factory=dict)
     """Kind -> one line for each case."""
     notes: list[str] = field(default_factory=list)
@@ -95,6 +101,10 @@ class CheckReport:
             "problems": self.problems,
             "notes": self.notes,
             "advice": self.advice,
+            "published": {
+                split: {what: {"here": here, "published": said} for what, (here, said) in counts.items()}
+                for split, counts in self.published.items()
+            },
             "splits": {name: {"samples": n, "tags": self.tags.get(name, {})} for name, n in self.splits.items()},
             "modalities": {name: facts.as_dict() for name, facts in self.modalities.items()},
             "label": {
@@ -115,6 +125,8 @@ class CheckReport:
             if cases:
                 lines += ["", title, *_indented(cases)]
         lines += ["", "samples", *_indented(self._sample_lines())]
+        if self.published:
+            lines += ["", "against the published counts", *_indented(self._published_lines())]
         lines += ["", "files", *_indented(self._modality_lines())]
         if self.label:
             lines += ["", "label", *_indented(self._label_lines())]
@@ -127,6 +139,13 @@ class CheckReport:
             for tag, values in self.tags.get(split, {}).items():
                 lines.append(f"  {tag}: " + ", ".join(_shortened([f"{k} {n}" for k, n in values.items()])))
         return lines
+
+    def _published_lines(self) -> list[str]:
+        rows = [("split", "", "here", "published", "")]
+        for split, counts in self.published.items():
+            for what, (here, said) in counts.items():
+                rows.append((split, what, str(here), str(said), "" if here == said else "differs"))
+        return _table(rows)
 
     def _modality_lines(self) -> list[str]:
         rows = [("modality", "files", "type", "channels", "min", "max", "outside", "height x width")]
@@ -144,6 +163,10 @@ class CheckReport:
             share = f"{100 * facts.pixels / total:.3g} %"
             rows.append((str(raw), facts.name or "? no class", str(facts.pixels), share, str(facts.images)))
         return _table(rows)
+
+
+def _both(one: tuple[float, float], other: tuple[float, float]) -> tuple[float, float]:
+    return min(one[0], other[0]), min(one[1], other[1])
 
 
 def _counted(counts: Counter[Any]) -> str:

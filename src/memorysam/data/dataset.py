@@ -126,8 +126,9 @@ def to_sample(raw: Raw, modalities: Sequence[Modality]) -> Sample:
 def normalise(image: Image, modality: Modality) -> Tensor:
     """Turn stored values `[H, W, K]` into what a model sees: float32 `[K, H, W]`, by the modality's rule."""
     values = image.astype(np.float32)
-    values -= np.float32(modality.low) if modality.zero == "low" else np.median(values, axis=(0, 1))
-    values /= np.float32(modality.high - modality.low)
+    low, high = modality.range_of(image.dtype)
+    values -= np.float32(low) if modality.zero == "low" else np.median(values, axis=(0, 1))
+    values /= np.float32(high - low)
     values -= np.asarray(modality.mean, np.float32)
     values /= np.asarray(modality.std, np.float32)
     return torch.from_numpy(np.ascontiguousarray(values.transpose(2, 0, 1)))

@@ -1,69 +1,33 @@
-"""The keys of a dataset.yaml, checked: what is wrong with one is said before any file of the data is touched."""
+"""A dataset.yaml, checked: what is wrong with it is said before any file of the data is touched."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 
 from memorysam.config import build, read_yaml
+from memorysam.data.dataset_keys import (
+    INVALID,
+    LABEL,
+    RAW_VALUES,
+    Crop,
+    DatasetFile,
+    InvalidMask,
+    LabelFile,
+    Published,
+    Sensor,
+    Tag,
+    part_keys,
+)  # fmt: skip
 from memorysam.data.template import Template, leaves_root
 from memorysam.errors import DataError, SettingsError, did_you_mean, listing
-from memorysam.spec import IGNORE, Classes, Modality, Spec
+from memorysam.spec import IGNORE, Classes
 
-LABEL = "label"
-"""Key of the label's file among the files of a sample."""
-
-_RAW_VALUES = 2**16
 _IGNORE_NAME = "ignore"
-RawValue = Annotated[int, Field(ge=0, lt=_RAW_VALUES)]
-
-
-class DatasetFile(Spec):
-    """The keys of the file. Groups with keys of their own are built one by one, for messages that name them."""
-
-    name: str
-    root: Path | None = None
-    modalities: Annotated[dict[str, dict[str, Any]], Field(min_length=1)]
-    label: dict[str, Any] | None = None
-    splits: Any
-    """Split -> list file, or names of splits; looked at by `_lists`."""
-    classes: Any
-    """Class -> colour, or names of classes; looked at by `_classes`."""
-    tags: dict[str, dict[str, Any]] = Field(default_factory=dict)
-
-
-class Sensor(Modality):
-    """A modality and its files."""
-
-    path: str
-    resize: bool = False
-    """Whether files of another size than the label's are brought to it; otherwise they are an error."""
-
-
-class LabelFile(Spec):
-    """The label's files."""
-
-    path: str
-    channel: Annotated[int, Field(ge=0)] | None = None
-    map: dict[RawValue, str] | None = None
-
-
-class Tag(Spec):
-    """A tag that is taken from a part of a field."""
-
-    from_: Annotated[str, Field(alias="from")]
-    values: Annotated[tuple[str, ...], Field(min_length=1)]
-    otherwise: str = "none"
-
-    def of(self, text: str) -> str:
-        """Return the first of `values` that is a whole part of `text` between underscores."""
-        parts = text.split("_")
-        return next((value for value in self.values if value in parts), self.otherwise)
 
 
 @dataclass(frozen=True)
@@ -78,7 +42,7 @@ class LabelMap:
 
     @cached_property
     def _table(self) -> NDArray[np.int16]:
-        table = np.full(_RAW_VALUES, -1, np.int16)
+        table = np.full(RAW_VALUES, -1, np.int16)
         table[list(self.ids)] = list(self.ids.values())
         return table
 
@@ -91,7 +55,7 @@ class LabelMap:
         if raw.dtype in (np.uint8, np.uint16):
             ids = self._table.take(raw)
         else:
-            inside = (raw >= 0) & (raw < _RAW_VALUES)
+            inside = (raw >= 0) & (raw < RAW_VALUES)
             ids = np.where(inside, self._table.take(np.where(inside, raw, 0)), np.int16(-1))
         if (ids < 0).any():
             values, counts = np.unique(raw[ids < 0], return_counts=True)
@@ -122,6 +86,21 @@ class Layout:
     lists: dict[str, str | None]
     """Split -> its list of ids, None for splits that are folders."""
     tags: dict[str, Tag]
+    crop: Crop
+    invalid: InvalidMask | None
+    published: dict[str, Published]
+
+    @property
+    def resized(self) -> frozenset[str]:
+        """Modalities whose files may have another size than the rest."""
+        return frozenset(name for name, sensor in self.sensors.items() if sensor.resize)
+
+    def keys(self, modalities: Sequence[str]) -> list[str]:
+        """Return the keys of all files that the named modalities and the label need."""
+        parts = {key for name in modalities for key in part_keys(name, len(self.sensors[name].paths))}
+        if self.invalid is not None and self.invalid.modality in modalities:
+            parts.add(INVALID)
+        return [key for key in self.templates if key in parts or key == LABEL]
 
 
 def read_layout(path: Path) -> Layout:
@@ -140,9 +119,22 @@ def read_layout(path: Path) -> Layout:
         sensors[name] = build(Sensor, {"name": name, **values}, f"{path}, modalities.{name}")
     classes = _classes(content.classes, path)
     label = None if content.label is None else build(LabelFile, content.label, f"{path}, label")
-    templates = {name: Template.parse(s.path, f"{path}, modalities.{name}") for name, s in sensors.items()}
+    templates = {
+        key: Template.parse(text, f"{path}, modalities.{name}")
+        for name, sensor in sensors.items()
+        for key, text in zip(part_keys(name, len(sensor.paths)), sensor.paths, strict=True)
+    }
     if label is not None:
         templates[LABEL] = Template.parse(label.path, f"{path}, label")
+    invalid = None if label is None else label.invalid
+    if invalid is not None:
+        templates[INVALID] = Template.parse(invalid.path, f"{path}, label.invalid")
+        if invalid.modality not in sensors:
+            raise SettingsError(
+                f"the mask of invalid pixels is of {invalid.modality!r}, which is no modality",
+                where=f"{path}, label.invalid",
+                fix=did_you_mean(invalid.modality, sensors),
+            )
     fields = _common_fields(templates, path)
     return Layout(
         name=content.name,
@@ -154,6 +146,9 @@ def read_layout(path: Path) -> Layout:
         fields=fields,
         lists=_lists(content.splits, templates, path),
         tags=_tags(content.tags, fields, path),
+        crop=build(Crop, content.crop, f"{path}, crop"),
+        invalid=invalid,
+        published={k: build(Published, v, f"{path}, published.{k}") for k, v in content.published.items()},
     )
 
 

@@ -4,17 +4,19 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from memorysam.data.dataset import Image, Raw
-from memorysam.data.dataset_file import LABEL, LabelMap, Layout, read_layout
+from memorysam.data.dataset_file import Layout, read_layout
+from memorysam.data.dataset_keys import INVALID, LABEL, part_keys
 from memorysam.data.readers import conform, read_image, read_label
 from memorysam.data.split_index import Index, index_split
 from memorysam.data.transforms import resize_image
 from memorysam.errors import DataError, SettingsError, did_you_mean, listing
-from memorysam.spec import Classes, Modality, Size, select
+from memorysam.spec import IGNORE, Classes, Modality, Size, select
 
 
 class FolderSource:
@@ -24,8 +26,8 @@ class FolderSource:
         modalities: that can be read.
         classes: of the labels.
         index: the samples and their files, none missing.
-        label: how raw label values become class ids; None for data without labels.
-        resized: modalities whose files may have another size than the rest.
+        layout: how files are read.
+        ignore_invalid: whether pixels without a valid measurement lose their label.
     """
 
     def __init__(
@@ -33,15 +35,15 @@ class FolderSource:
         modalities: tuple[Modality, ...],
         classes: Classes,
         index: Index,
-        label: LabelMap | None,
-        resized: frozenset[str],
+        layout: Layout,
+        ignore_invalid: bool = False,
     ) -> None:
         self.modalities = modalities
         self.classes = classes
         self.ids: Sequence[str] = index.ids
         self._index = index
-        self._label = label
-        self._resized = resized
+        self._layout = layout
+        self._ignore_invalid = ignore_invalid
 
     def files(self, index: int) -> dict[str, Path]:
         """Return the files of a sample: modality, or `label` -> path."""
@@ -58,17 +60,19 @@ class FolderSource:
             SettingsError: no such modality in this source.
             DataError: a file that is missing, damaged, of another size, or holds an unknown value; the file is named.
         """
-        files = self._index.files[index]
+        files, layout = self._index.files[index], self._layout
         chosen = select(self.modalities, modalities)
-        images = {m.name: conform(read_image(files[m.name]), m, files[m.name]) for m in chosen}
+        images = {m.name: read_modality(files, m, layout) for m in chosen}
         label: NDArray[np.uint8] | None = None
-        if self._label is not None:
-            label = self._label.apply(read_label(files[LABEL], self._label.channel), files[LABEL])
+        if layout.label is not None:
+            label = layout.label.apply(read_raw_label(files, layout), files[LABEL])
         sizes: dict[str, Size] = {name: (image.shape[0], image.shape[1]) for name, image in images.items()}
         if label is not None:
             sizes[LABEL] = (label.shape[0], label.shape[1])
-        require_one_size(sizes, files, self._resized)
-        size = sizes[reference_of(sizes, self._resized)]
+        require_one_size(sizes, files, layout.resized)
+        size = sizes[reference_of(sizes, layout.resized)]
+        if label is not None and self._ignore_invalid and layout.invalid and layout.invalid.modality in modalities:
+            label[read_invalid(files, size, layout)] = IGNORE
         resized: dict[str, Image] = {m.name: resize_image(images[m.name], size, m.interpolation) for m in chosen}
         return Raw(resized, label, self.ids[index], self.tags(index))
 
@@ -115,18 +119,25 @@ class FolderDataset:
         return tuple(self.layout.lists)
 
     @property
-    def resized(self) -> frozenset[str]:
-        """Modalities whose files may have another size than the rest."""
-        return frozenset(name for name, sensor in self.layout.sensors.items() if sensor.resize)
+    def usual(self) -> tuple[str, ...]:
+        """Names of the modalities that are taken where none are named."""
+        return tuple(name for name, sensor in self.layout.sensors.items() if not sensor.optional)
 
-    def source(self, split: str, modalities: Sequence[str] | None = None) -> FolderSource:
+    def source(
+        self, split: str, modalities: Sequence[str] | None = None, *, ignore_invalid: bool = False
+    ) -> FolderSource:
         """Return the samples of a split; all of them have all files of the named modalities and of the label.
+
+        Args:
+            split: its name.
+            modalities: names; the usual ones for None.
+            ignore_invalid: whether pixels that the mask of the data set calls invalid lose their label.
 
         Raises:
             SettingsError: no such split or modality.
             DataError: an empty split, a wrong list, or a missing file.
         """
-        chosen = select(self.modalities, modalities)
+        chosen = select(self.modalities, modalities or self.usual)
         index = self.index(split, [m.name for m in chosen])
         if index.missing:
             counts = Counter(name for name, _ in index.missing)
@@ -136,7 +147,7 @@ class FolderDataset:
                 expected=f"files of every modality and the label for all {len(index.ids)} samples, named alike",
                 fix="bring the files, correct the paths, or take the samples out of the split",
             )
-        return FolderSource(chosen, self.classes, index, self.layout.label, self.resized)
+        return FolderSource(chosen, self.classes, index, self.layout, ignore_invalid)
 
     def index(self, split: str, modalities: Sequence[str]) -> Index:
         """Look up the files of a split, and which are missing.
@@ -152,8 +163,63 @@ class FolderDataset:
                 expected=listing(self.splits),
                 fix=did_you_mean(split, self.splits),
             )
-        templates = {name: t for name, t in layout.templates.items() if name in (*modalities, LABEL)}
+        templates = {key: layout.templates[key] for key in layout.keys(modalities)}
         return index_split(self.root, split, layout.lists[split], templates, layout.fields, layout.tags)
+
+
+def read_modality(files: Mapping[str, Path], modality: Modality, layout: Layout) -> Image:
+    """Read the files of a modality, cut and stacked, with the channels that it should have, as `[H, W, K]`.
+
+    Raises:
+        DataError: a file that is missing, damaged, or does not fit.
+    """
+    return conform(stack_modality(files, modality, layout), modality, files[modality.name])
+
+
+def stack_modality(files: Mapping[str, Path], modality: Modality, layout: Layout) -> Image:
+    """Read the files of a modality, cut and stacked, as they are.
+
+    Raises:
+        DataError: a file that is missing, damaged, or does not fit.
+    """
+    paths = [files[key] for key in part_keys(modality.name, len(layout.sensors[modality.name].paths))]
+    parts = [layout.crop.apply(read_image(path), path) for path in paths]
+    for part, path in zip(parts, paths, strict=True):
+        if part.shape[:2] != parts[0].shape[:2] or part.dtype != parts[0].dtype:
+            raise DataError(
+                f"the files of {modality.name} differ: {_shape(part)} and {_shape(parts[0])}",
+                where=path,
+                expected=f"the size and type of {paths[0]}",
+            )
+    return np.ascontiguousarray(parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2))
+
+
+def read_raw_label(files: Mapping[str, Path], layout: Layout) -> NDArray[Any]:
+    """Read the raw values of a label, cut, as `[H, W]`.
+
+    Raises:
+        DataError: a file that is missing, damaged, or does not fit.
+    """
+    channel = None if layout.label is None else layout.label.channel
+    return layout.crop.apply(read_label(files[LABEL], channel), files[LABEL])
+
+
+def read_invalid(files: Mapping[str, Path], size: Size, layout: Layout) -> NDArray[np.bool_]:
+    """Return where nothing valid was measured, `[H, W]`.
+
+    Raises:
+        DataError: a mask that is damaged or of another size.
+    """
+    mask: NDArray[np.bool_] = layout.crop.apply(read_image(files[INVALID]), files[INVALID]).max(axis=2) > 0
+    if mask.shape != size:
+        raise DataError(
+            f"this mask is {mask.shape[0]} x {mask.shape[1]}", where=files[INVALID], expected=f"{size[0]} x {size[1]}"
+        )
+    return mask
+
+
+def _shape(image: Image) -> str:
+    return f"{image.shape[0]} x {image.shape[1]} {image.dtype}"
 
 
 def reference_of(sizes: Mapping[str, Size], resized: frozenset[str]) -> str:

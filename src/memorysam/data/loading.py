@@ -62,8 +62,8 @@ class Loader(Generic[T]):
                 batch = next(batches)
             except StopIteration:
                 return
-            except RuntimeError as error:
-                if "DataLoader worker" not in str(error):
+            except (RuntimeError, ConnectionError, EOFError) as error:
+                if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
                     raise
                 raise DataError(
                     f"a process that reads data died: {error}",
@@ -113,8 +113,8 @@ def _settle(_worker: int) -> None:
     """Make a worker one that takes one core, leaves signals to the process that trains, and does not outlive it."""
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for number in (signal.SIGINT, signal.SIGTERM):  # batch systems send them to all processes of a run
+        signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

@@ -29,7 +29,15 @@ def read_image(path: Path) -> Image:
     Raises:
         DataError: missing, damaged, absurdly large, of a kind that cannot be read, or with NaN or infinity.
     """
-    values = _load(path, indices=False)
+    return as_stored(_load(path, indices=False), path)
+
+
+def as_stored(values: NDArray[Any], path: Path) -> Image:
+    """Bring the numbers of an image `[H, W, K]` to one of the three types that the rest knows, exactly.
+
+    Raises:
+        DataError: NaN, infinity, or whole numbers that are too large; `path` is named.
+    """
     if values.dtype == np.bool_:
         return values.astype(np.uint8)
     if values.dtype in (np.uint8, np.uint16):

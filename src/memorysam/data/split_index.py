@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from memorysam.data.dataset_file import Tag
+from memorysam.data.dataset_keys import Tag
 from memorysam.data.readers import EXTENSIONS
 from memorysam.data.template import Folders, Template, leaves_root
 from memorysam.errors import DataError, listing

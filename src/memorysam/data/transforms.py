@@ -82,7 +82,7 @@ class TrainTransform:
             if modality.photometric and blur < settings.blur:
                 image = _keep_axes(cv2.GaussianBlur(image, (3, 3), 0.8))
             if flip < settings.flip:
-                image = _keep_axes(cv2.flip(image, 1))
+                image = mirror(image, modality)
             images[name] = self._pad(_resized_crop(image, scaled, window, modality.interpolation), modality)
         label = raw.label
         if label is not None:
@@ -117,6 +117,26 @@ class TrainTransform:
         result = np.full((*self.size, crop.shape[2]), fill, crop.dtype)
         result[: crop.shape[0], : crop.shape[1]] = crop
         return result
+
+
+def mirror(image: Image, modality: Modality) -> Image:
+    """Flip `[H, W, K]` from left to right, and with it what is an angle in the image plane.
+
+    Raises:
+        DataError: a sign to be changed in values that have none.
+    """
+    flipped = _keep_axes(cv2.flip(image, 1))
+    if modality.mirrored is None:
+        return flipped
+    if image.dtype.kind == "u":
+        raise DataError(
+            f"values of type {image.dtype} have no sign to be changed",
+            where=f"mirror of {modality.name}",
+            expected="files of floating point numbers from -1 to 1",
+            fix="set `mirror: none`",
+        )
+    flipped[..., modality.mirrored] *= -1
+    return flipped
 
 
 def resize_image(image: Image, size: Size, interpolation: Interpolation) -> Image:
@@ -169,7 +189,7 @@ def _nearest(values: NDArray[Any], size: Size, window: tuple[slice, slice] = _WH
 
 def _jitter(image: Image, modality: Modality, brightness: float, contrast: float, saturation: float) -> Image:
     """Multiply brightness, then contrast, then saturation, clipping to the modality's range after each."""
-    low, high = sorted((modality.low, modality.high))
+    low, high = sorted(modality.range_of(image.dtype))
     image = _stretch(image, brightness, low, low, high)
     means = image.mean(axis=(0, 1), dtype=np.float64)
     grey = float(means @ _LUMA) if len(means) == len(_LUMA) else float(means.mean())

@@ -6,13 +6,14 @@ Shapes: images `{modality: [B, K, H, W]}`, probabilities `[B, C, H', W']` at the
 from collections.abc import Iterator, Mapping
 from math import ceil
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from memorysam.config import EvaluateSettings
 from memorysam.models.base import SegmentationModel, upsample
-from memorysam.spec import STRIDE, Size
+from memorysam.spec import STRIDE, Modality, Size
 
 Images = Mapping[str, Tensor]
 
@@ -29,7 +30,8 @@ def probabilities(model: SegmentationModel, images: Images, size: Size, settings
     """
     total: Tensor | None = None
     views = 0
-    for view, flipped in _views(images, settings):
+    modalities = {modality.name: modality for modality in model.task.modalities}
+    for view, flipped in _views(images, settings, modalities):
         one = _one_view(model, view, size, settings)
         one = one.flip(-1) if flipped else one
         total = one if total is None else total + one
@@ -44,8 +46,11 @@ def _one_view(model: SegmentationModel, images: Images, size: Size, settings: Ev
         own = in_windows(model, images, model.task.image_size, settings.overlap)
         return own if own.shape[-2:] == size else upsample(own, size)
     padded, (height, width) = pad(images)
-    logits = upsample(model(padded).logits, next(iter(padded.values())).shape[-2:])
-    return upsample(logits[..., :height, :width], size).softmax(dim=1)
+    logits = model(padded).logits
+    whole = next(iter(padded.values())).shape[-2:]
+    if tuple(whole) != (height, width):  # what was padded must be cut at the size at which it was padded
+        logits = upsample(logits, whole)[..., :height, :width]
+    return upsample(logits, size).softmax(dim=1)
 
 
 def in_windows(model: SegmentationModel, images: Images, window: Size, overlap: float) -> Tensor:
@@ -81,12 +86,28 @@ def pad(images: Images, least: Size = (STRIDE, STRIDE), multiple: int = STRIDE) 
     return padded, (height, width)
 
 
-def _views(images: Images, settings: EvaluateSettings) -> Iterator[tuple[Images, bool]]:
+def _views(
+    images: Images, settings: EvaluateSettings, modalities: Mapping[str, Modality]
+) -> Iterator[tuple[Images, bool]]:
     for scale in settings.scales:
         scaled = images if scale == 1.0 else {name: _scaled(image, scale) for name, image in images.items()}
         yield scaled, False
         if settings.flip:
-            yield {name: image.flip(-1) for name, image in scaled.items()}, True
+            yield {name: mirror(image, modalities[name]) for name, image in scaled.items()}, True
+
+
+def mirror(image: Tensor, modality: Modality) -> Tensor:
+    """Flip normalised `[B, K, H, W]` from left to right, and with it what is an angle in the image plane."""
+    flipped = image.flip(-1)
+    k = modality.mirrored
+    if k is None:
+        return flipped
+    # A raw value of 0 is `zero` after normalisation; its sign changes about that.
+    low, high = modality.range_of(np.dtype(np.float32))
+    pick = [values[k if len(values) > 1 else 0] for values in (modality.mean, modality.std)]
+    zero = (-low / (high - low) - pick[0]) / pick[1]
+    flipped[:, k] = 2 * zero - flipped[:, k]
+    return flipped
 
 
 def _scaled(image: Tensor, scale: float) -> Tensor:

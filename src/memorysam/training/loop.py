@@ -69,7 +69,7 @@ def train(
     settings = settings.model_copy(update={"data": resolve(settings.data, beside)})
     dataset = open_dataset(settings.data, settings.model.image_size)
     task = Task(
-        modalities=select(dataset.modalities, settings.data.modalities),
+        modalities=select(dataset.modalities, settings.data.modalities or dataset.usual),
         classes=dataset.classes,
         image_size=settings.model.image_size,
     )
@@ -111,8 +111,10 @@ class Training:
         self.model.train()
         self.model.recompute_activations(options.checkpointing)
         names = model.task.names
-        self.train_source: Source = dataset.source(settings.data.train_split, names)
-        self.val_source: Source = dataset.source(settings.data.val_split, names)
+        data = settings.data
+        ignored = data.ignore_invalid
+        self.train_source: Source = dataset.source(data.train_split, names, ignore_invalid=ignored != "never")
+        self.val_source: Source = dataset.source(data.val_split, names, ignore_invalid=ignored == "always")
         self.sampler = TrainSampler(
             len(self.train_source.ids),
             options.batch_size,
@@ -218,7 +220,7 @@ class Training:
             for name, term in {"loss": loss.detach(), **terms}.items():
                 sums[name] = sums.get(name, torch.zeros_like(term)) + term / self.options.accumulate
         norm = nn.utils.clip_grad_norm_(self._trained(), self.options.clip or math.inf)
-        values = torch.stack([*sums.values(), norm]).tolist()  # the step's one wait for the device
+        values = self.accelerator.reduce(torch.stack([*sums.values(), norm]), "mean").tolist()  # the one wait
         facts = dict(zip([*sums, "gradient"], values, strict=True))
         if not all(math.isfinite(value) for value in values):
             raise self._not_finite(facts)

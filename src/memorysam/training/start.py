@@ -1,5 +1,8 @@
 """What a run starts with: the device and the processes, and the model."""
 
+import os
+
+import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs
 
@@ -20,7 +23,16 @@ def accelerate(options: TrainSettings) -> Accelerator:
         SettingsError: a batch that cannot be shared evenly.
     """
     handler = DistributedDataParallelKwargs(broadcast_buffers=False)  # prototypes are equal by themselves
-    accelerator = Accelerator(mixed_precision="no", cpu=options.device == "cpu", kwargs_handlers=[handler])
+    # Without a GPU, Accelerate must be told so, or every process of several takes itself for the only one.
+    cpu = options.device == "cpu" or not torch.accelerator.is_available()
+    accelerator = Accelerator(mixed_precision="no", cpu=cpu, kwargs_handlers=[handler])
+    wanted = int(os.environ.get("WORLD_SIZE", 1))
+    if accelerator.num_processes != wanted:
+        raise SettingsError(
+            f"{wanted} processes were started, and {accelerator.num_processes} found each other",
+            where="WORLD_SIZE",
+            fix="start them with torchrun or accelerate launch, with as many processes as there are GPUs",
+        )
     parts = accelerator.num_processes * options.accumulate
     if options.batch_size % parts:
         raise SettingsError(
