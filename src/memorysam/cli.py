@@ -17,6 +17,7 @@ VERBS = {
     "evaluate": "score a checkpoint on a data set",
     "predict": "segment images with a checkpoint",
     "check-data": "look for mistakes in a data set before training on it",
+    "cache": "decode a data set once, for faster reading",
     "make-scenes": "write the built-in driving scenes to disk, in DELIVER's layout",
     "info": "say what a checkpoint or a model is made of",
 }

@@ -95,6 +95,8 @@ class DataSettings(Settings):
     ignore_invalid: Literal["never", "train", "always"] = "never"
     """Whether pixels that the data set's mask calls invalid lose their label (MCubeS' near infrared): in training, or
     in scores as well. Published results of the CMNeXt family, MemorySAM's among them, do without."""
+    cache: Literal["auto", "off"] | Path = "auto"
+    """Decoded arrays that `memorysam cache` has written: a folder; auto: the one in the root, if there is one."""
     workers: Count = 2
     """Processes that read and augment; 0 reads in the training process."""
     scenes: tuple[Positive, Positive, Positive] = (2000, 100, 200)

@@ -30,7 +30,7 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with _explained(path):
+        with writing_to(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             write(temporary)
             _sync(temporary)
@@ -48,7 +48,7 @@ def append_line(path: Path, line: str) -> None:
     Raises:
         MemorySAMError: it cannot be written.
     """
-    with _explained(path), path.open("a", encoding="utf-8") as file:
+    with writing_to(path), path.open("a", encoding="utf-8") as file:
         file.write(line + "\n")
 
 
@@ -58,7 +58,7 @@ def make_folder(path: Path) -> None:
     Raises:
         MemorySAMError: it cannot be created.
     """
-    with _explained(path):
+    with writing_to(path):
         path.mkdir(parents=True, exist_ok=True)
 
 
@@ -116,8 +116,12 @@ def remove_leftovers(folder: Path) -> list[Path]:
 
 
 @contextlib.contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    """Turn what the system says against writing `path` into a message."""
+def writing_to(path: Path) -> Iterator[None]:
+    """Turn what the system says against writing `path` into a message.
+
+    Raises:
+        MemorySAMError: it cannot be written, or the disk is full.
+    """
     try:
         yield
     except (OSError, SafetensorError) as error:

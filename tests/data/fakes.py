@@ -74,3 +74,69 @@ def write_mcubes(root: Path, wide: bool = True, height: int = 24, width: int = 2
         (root / "list_folder").mkdir(exist_ok=True)
         (root / "list_folder" / f"{split}.txt").write_text("\n".join(names) + "\n")
     return content
+
+
+def write_mfnet(root: Path, size=(12, 16)):
+    """MFNet: PNG pictures of day and night; returns {id: {kind: values}}."""
+    rng = np.random.default_rng(8)
+    content = {}
+    for split, names in {"train": ["00001D", "00003N"], "val": ["00006N"], "test": ["00093D", "01606D"]}.items():
+        for name in names:
+            values = {
+                "rgb": rng.integers(0, 256, (*size, 3), np.uint8),
+                "ther": rng.integers(0, 256, size, np.uint8),
+                "labels": rng.integers(0, 9, size).astype(np.uint8),
+            }
+            for folder, array in values.items():
+                put(root / folder / f"{name}.png", array)
+            content[name] = values
+        (root / f"{split}.txt").write_text("\n".join(names) + "\n")
+    return content
+
+
+def write_nyuv2(root: Path, size=(12, 16)):
+    """NYUv2: JPEG colour and HHA, whose values are those that the file decodes to; returns {id: {kind: values}}."""
+    rng = np.random.default_rng(9)
+    content = {}
+    for split, names in {"train": ["2", "3", "4"], "test": ["0", "1"]}.items():
+        for name in names:
+            values = {"Label": rng.choice([*range(41), 255], size).astype(np.uint8)}
+            put(root / "Label" / f"{name}.png", values["Label"])
+            for folder in ("RGB", "HHA"):
+                path = root / folder / f"{name}.jpg"
+                put(path, rng.integers(0, 256, (*size, 3), np.uint8))
+                values[folder] = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
+            content[name] = values
+        (root / f"{split}.txt").write_text("\n".join(names) + "\n")
+    return content
+
+
+def write_muses(root: Path, size=(18, 32)):
+    """MUSES after its own projection to the camera; returns {(split, id): {kind: values}}."""
+    rng = np.random.default_rng(10)
+    content = {}
+    for split in ("train", "val"):
+        for w, weather in enumerate(("clear", "fog", "rain", "snow")):
+            for t, time in enumerate(("day", "night")):
+                name, place = f"REC{w:04d}_frame_{t:06d}", Path(split, weather, time)
+                holes = rng.random(size) < 0.9
+                metres = np.where(holes, 0, rng.uniform(1, 200, size))
+                height = np.where(holes, 0, rng.uniform(-11, 40, size))
+                lidar = ((np.stack([height, rng.uniform(0, 255, size) * ~holes, metres], 2) + 100) * 150).astype(
+                    np.uint16
+                )
+                radar = lidar[::-1].copy()
+                radar[..., 0] = 15000
+                event = rng.integers(0, 256, (*size, 3), np.uint8)
+                event[..., 0] = 0
+                values = {
+                    "rgb": rng.integers(0, 256, (*size, 3), np.uint8), "event": event, "lidar": lidar, "radar": radar,
+                    "label": rng.choice([*range(19), 255], size).astype(np.uint8),
+                }  # fmt: skip
+                put(root / "frame_camera" / place / f"{name}_frame_camera.png", values["rgb"])
+                put(root / "gt_semantic" / place / f"{name}_gt_labelTrainIds.png", values["label"])
+                put(root / "gt_semantic" / place / f"{name}_gt_labelColor.png", values["rgb"])  # not to be picked up
+                for kind, sensor in (("event", "event_camera"), ("lidar", "lidar"), ("radar", "radar")):
+                    put(root / "projected_to_rgb" / sensor / place / f"{name}_{sensor}.png", values[kind])
+                content[split, f"{weather}/{time}/{name}"] = values
+    return content

@@ -209,3 +209,82 @@ def test_a_crop_that_leaves_nothing_is_explained(tmp_path):
     fakes.write_mcubes(tmp_path, width=150)
     with pytest.raises(DataError, match="leaves nothing of it"):
         load("mcubes", tmp_path).source("train").read(0, ["rgb"])
+
+
+def test_mfnet_is_read_to_the_values_written(tmp_path):
+    content = fakes.write_mfnet(tmp_path)
+    dataset = load("mfnet", tmp_path)
+    assert check(dataset).clean
+    assert dataset.classes.names[0] == "unlabeled"
+    for split, count in {"train": 2, "val": 1, "test": 2}.items():
+        source = dataset.source(split)
+        assert len(source.ids) == count
+        for index, name in enumerate(source.ids):
+            raw = source.read(index, dataset.usual)
+            assert np.array_equal(raw.images["rgb"], content[name]["rgb"])
+            assert np.array_equal(raw.images["thermal"][..., 0], content[name]["ther"])
+            assert np.array_equal(raw.label, content[name]["labels"])
+
+
+def test_a_colour_image_with_thermal_in_its_alpha_channel_is_not_taken_for_thermal(tmp_path):
+    content = fakes.write_mfnet(tmp_path)
+    both = np.dstack([content["00003N"]["rgb"], content["00003N"]["ther"]])
+    fakes.put(tmp_path / "ther" / "00003N.png", both)
+    report = check(load("mfnet", tmp_path))
+    assert not report.clean
+    assert "ther/00003N.png" in report.text()
+    with pytest.raises(DataError, match="4 channels"):
+        load("mfnet", tmp_path).source("train").read(1, ["thermal"])
+
+
+def test_nyuv2_is_read_to_the_values_written(tmp_path):
+    content = fakes.write_nyuv2(tmp_path)
+    dataset = load("nyuv2", tmp_path)
+    assert check(dataset).clean
+    assert len(dataset.classes) == 40
+    for split in ("train", "test"):
+        source = dataset.source(split)
+        for index, name in enumerate(source.ids):
+            raw, written = source.read(index, dataset.usual), content[name]
+            assert np.array_equal(raw.images["rgb"], written["RGB"])
+            assert np.array_equal(raw.images["depth"], written["HHA"])
+            stored = written["Label"]
+            assert np.array_equal(raw.label, np.where((stored == 0) | (stored == 255), 255, stored - 1))
+
+
+def test_muses_is_read_to_the_values_written(tmp_path):
+    content = fakes.write_muses(tmp_path)
+    dataset = load("muses", tmp_path)
+    report = check(dataset)
+    assert report.clean, report.text()
+    assert report.tags["val"]["weather"] == dict.fromkeys(("clear", "fog", "rain", "snow"), 2)
+    assert len(dataset.classes) == 19
+    modalities = {m.name: m for m in dataset.modalities}
+    for split in ("train", "val"):
+        source = dataset.source(split)
+        assert len(source.ids) == 8
+        for index, name in enumerate(source.ids):
+            raw, written = source.read(index, dataset.usual), content[split, name]
+            for kind in dataset.usual:
+                assert np.array_equal(raw.images[kind], written[kind])
+            assert np.array_equal(raw.label, written["label"])
+    see = normalise(raw.images["lidar"], modalities["lidar"]).numpy()
+    assert np.allclose(see[2] * 200, written["lidar"][..., 2] / 150 - 100, atol=0.01)  # metres
+    assert np.allclose(see[:, (written["lidar"] == 15000).all(axis=2)], 0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "write", "file"),
+    [
+        ("mfnet", fakes.write_mfnet, "ther/00006N.png"),
+        ("nyuv2", fakes.write_nyuv2, "HHA/3.jpg"),
+        ("muses", fakes.write_muses, "projected_to_rgb/radar/val/snow/night/REC0003_frame_000001_radar.png"),
+    ],
+)
+def test_a_damaged_copy_is_reported_with_the_file(tmp_path, name, write, file):
+    write(tmp_path)
+    data = (tmp_path / file).read_bytes()
+    (tmp_path / file).write_bytes(data[: len(data) // 2])
+    report = check(load(name, tmp_path))
+    assert not report.clean
+    assert file in report.text()

@@ -119,7 +119,7 @@ def open_dataset(settings: DataSettings, size: Size) -> DataSet:
     """
     if settings.dataset == SCENES:
         return Scenes(settings.scenes, size)
-    return FolderDataset.load(find_yaml(settings.dataset), settings.root)
+    return FolderDataset.load(find_yaml(settings.dataset), settings.root, settings.cache)
 
 
 def agree(task: Task, dataset: DataSet, names: Sequence[str]) -> None:

@@ -13,14 +13,15 @@ from memorysam.data.check_report import CheckReport, LabelFacts, ModalityFacts
 from memorysam.data.check_values import angle_of, judge_angle, judge_range
 from memorysam.data.dataset_file import LabelMap
 from memorysam.data.dataset_keys import INVALID, LABEL, part_keys
-from memorysam.data.folders import (
-    FolderDataset,
+from memorysam.data.folder_source import (
     read_invalid,
     read_raw_label,
     reference_of,
     require_one_size,
+    require_size,
     stack_modality,
 )  # fmt: skip
+from memorysam.data.folders import FolderDataset
 from memorysam.data.readers import EXTENSIONS, conform, stored_kind
 from memorysam.data.split_index import Index, unlisted
 from memorysam.errors import DataError, listing
@@ -161,7 +162,9 @@ def _examine(dataset: FolderDataset, files: Mapping[str, Path]) -> _Sample:
         attempt("files of different size", lambda: require_one_size(sample.sizes, files, layout.resized))
         if INVALID in files:
             size = sample.sizes[reference_of(sample.sizes, layout.resized)]
-            attempt("files that cannot be used", lambda: read_invalid(files, size, layout))
+            attempt(
+                "files that cannot be used", lambda: require_size(read_invalid(files, layout), size, files[INVALID])
+            )
     for path in files.values():
         attempt("files that cannot be used", partial(_examine_name, path, sample, dataset.root))
     sample.problems = list(dict.fromkeys(sample.problems))
