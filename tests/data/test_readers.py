@@ -465,3 +465,34 @@ def test_real_files(shared):
     assert disparity.max() > 255
     assert (disparity % 16 == 0).all()
     assert set(np.unique(label)) == {0, 1}
+
+
+def test_holes_take_the_value_of_the_nearest_pixel_that_was_measured(tmp_path):
+    image = np.random.default_rng(2).integers(1000, 2000, (9, 13, 1)).astype(np.uint16)
+    holes = np.random.default_rng(3).random((9, 13)) < 0.4
+    image[holes] = np.random.default_rng(4).integers(0, 10, (int(holes.sum()), 1))
+    filled = conform(image, Modality(name="d", channels=1, holes=(0, 10)), tmp_path / "d.png")
+    assert np.array_equal(filled[~holes], image[~holes])
+    measured = np.argwhere(~holes)
+    for y, x in np.argwhere(holes):
+        distance = np.hypot(*(measured - (y, x)).T)
+        # OpenCV's distances are approximate: any of the nearest few will do.
+        near = {int(image[tuple(p)][0]) for p in measured[distance < distance.min() + 0.3]}
+        assert int(filled[y, x, 0]) in near
+
+
+def test_without_holes_an_image_is_left_alone_and_one_of_holes_alone_is_refused(tmp_path):
+    modality = Modality(name="d", channels=1, holes=(0, 0))
+    image = np.full((4, 5, 1), 7, np.uint16)
+    assert conform(image, modality, tmp_path / "d.png") is image
+    with pytest.raises(DataError, match="nothing was measured"):
+        conform(np.zeros((4, 5, 1), np.uint16), modality, tmp_path / "d.png")
+
+
+def test_a_pixel_is_a_hole_if_all_of_its_channels_are(tmp_path):
+    image = np.full((3, 3, 2), 5, np.uint8)
+    image[0, 0] = (0, 5)
+    image[2, 2] = (0, 0)
+    filled = conform(image, Modality(name="d", channels=2, holes=(0, 0)), tmp_path / "d.png")
+    assert filled[0, 0].tolist() == [0, 5]
+    assert filled[2, 2].tolist() == [5, 5]

@@ -238,6 +238,18 @@ def test_jitter_follows_its_formula(dtype, high, channels):
     np.testing.assert_allclose(result.images["m"], expected, atol=2 if dtype != np.float32 else 1e-5)
 
 
+def test_jitter_of_a_sensor_with_an_offset_of_its_own_is_a_contrast_about_its_median():
+    modality = Modality(name="m", channels=1, high=65535, zero="median", photometric=True)
+    image = np.random.default_rng(0).integers(30000, 50000, (21, 21, 1)).astype(np.uint16)
+    result = TrainTransform((21, 21), still_crop(jitter=1, blur=0), [modality])(
+        Raw({"m": image}, None, "x"), np.random.default_rng(3)
+    ).images["m"]
+    contrast = 0.5 + np.random.default_rng(3).random(9)[6]
+    middle = np.median(image)
+    np.testing.assert_allclose(result, middle + (image - middle) * contrast, atol=1)
+    assert np.median(result) == middle
+
+
 def test_blur_is_a_3x3_gaussian():
     image = np.zeros((21, 21, 3), np.float32)
     image[10, 10] = 1

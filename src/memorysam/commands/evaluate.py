@@ -15,9 +15,11 @@ DESCRIPTION = """Score a checkpoint on a split of a data set: IoU, F1 and accura
 
   memorysam evaluate runs/potholes
   memorysam evaluate runs/potholes --modalities disparity --protocol strict --out results
+  memorysam evaluate RGBDEL_epoch95_65.38.pth --dataset deliver --root data/DELIVER --split val
 
 CHECKPOINT is a run folder (its best model), or a file. Data set, split and the way of scoring are those of the run
-unless given."""
+unless given. A file that does not say what it is for, such as the authors' checkpoints, takes classes and modalities
+from the data set."""
 
 
 @dataclass
@@ -34,6 +36,8 @@ class Arguments:
     """Which part; by default the validation split of the run."""
     modalities: tuple[str, ...] | None = None
     """Show the model these only."""
+    image_size: tuple[int, int] | None = None
+    """Height and width that the network sees; by default the checkpoint's own, or 1024 1024."""
     by: tuple[str, ...] = ()
     """Also score each value of these tags separately, such as: condition failure."""
     out: Path | None = None
@@ -54,23 +58,35 @@ def main(argv: Sequence[str]) -> int:
     from memorysam.evaluation import report
     from memorysam.evaluation.evaluate import evaluate
     from memorysam.loading import load
-    from memorysam.models.weights import locate, read_about
+    from memorysam.models.weights import carried_task, locate, published, read_about
+    from memorysam.spec import select
     from memorysam.training.progress import ProgressBar
 
     if arguments.workers < 0:
         raise SettingsError(f"wrong value {arguments.workers}", where="--workers", expected="a number from 0")
     file = locate(arguments.checkpoint)
-    predictor = load(file, device=arguments.device, verbose=not arguments.json)
     about = read_about(file)
     data = DataSettings(**about["settings"]["data"]) if "settings" in about else None
     if arguments.dataset is not None:
         data = DataSettings(dataset=arguments.dataset)
     if data is None:
-        raise DataError("this checkpoint does not say which data it is for", where=file, fix="add --dataset")
+        kind = published(file).kind  # or what is wrong with it
+        raise DataError(f"this file ({kind}) does not say which data it is for", where=file, fix="add --dataset")
     if arguments.root is not None:
         data = data.model_copy(update={"root": arguments.root})
     split = arguments.split or data.val_split
-    dataset = open_dataset(data, predictor.model.task.image_size)
+    task = carried_task(file)
+    size = arguments.image_size or (task.image_size if task else (1024, 1024))
+    dataset = open_dataset(data, size)
+    modalities = None if task else select(dataset.modalities, arguments.modalities or dataset.usual)
+    predictor = load(
+        file,
+        modalities=modalities,
+        classes=None if task else dataset.classes,
+        image_size=size,
+        device=arguments.device,
+        verbose=not arguments.json,
+    )
     names = arguments.modalities or predictor.model.task.names
     agree(predictor.model.task, dataset, names)
     source = dataset.source(split, names, ignore_invalid=data.ignore_invalid == "always")

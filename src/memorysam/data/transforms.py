@@ -188,8 +188,13 @@ def _nearest(values: NDArray[Any], size: Size, window: tuple[slice, slice] = _WH
 
 
 def _jitter(image: Image, modality: Modality, brightness: float, contrast: float, saturation: float) -> Image:
-    """Multiply brightness, then contrast, then saturation, clipping to the modality's range after each."""
+    """Multiply brightness, then contrast, then saturation, clipping to the modality's range after each.
+
+    Where the median is to become 0, nothing but the contrast about it says anything.
+    """
     low, high = sorted(modality.range_of(image.dtype))
+    if modality.zero == "median":
+        return _stretch(image, contrast, float(np.median(image)), low, high)
     image = _stretch(image, brightness, low, low, high)
     means = image.mean(axis=(0, 1), dtype=np.float64)
     grey = float(means @ _LUMA) if len(means) == len(_LUMA) else float(means.mean())

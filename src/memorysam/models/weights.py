@@ -82,7 +82,7 @@ def load(
         if not new_head:
             _same_classes(carried, task, path)
     else:
-        found = _published(path)
+        found = published(path)
         wanted = settings or ModelSettings()
         if task is None:
             raise WeightsError(
@@ -196,7 +196,12 @@ def _unpickle(path: Path) -> dict[str, Tensor]:
     return {str(name): tensor for name, tensor in content.items()}
 
 
-def _published(path: Path) -> Translated:
+def published(path: Path) -> Translated:
+    """Return the tensors of a published file under our names, and what kind of file it is.
+
+    Raises:
+        WeightsError: not readable, or of an unknown kind.
+    """
     state = read_state(path)
     found = translate(state)
     if found is None:
