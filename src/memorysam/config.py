@@ -101,6 +101,8 @@ class DataSettings(Settings):
     """Processes that read and augment; 0 reads in the training process."""
     scenes: tuple[Positive, Positive, Positive] = (2000, 100, 200)
     """Number of training, validation and test scenes of the procedural world."""
+    scenes_seed: Count = 0
+    """Which world: another number, other scenes."""
 
 
 class AugmentSettings(Settings):
@@ -179,9 +181,10 @@ class EvaluateSettings(Settings):
     protocol: Literal["paper", "strict"] = "paper"
     """paper: scored at the network's size, an absent class counts as 0. strict: at the label's own size, absent classes
     are left out of the mean."""
-    method: Literal["resize", "native", "windows"] = "resize"
-    """resize: the whole image at the network's size. native: at its own size. windows: overlapping windows of the
-    network's size, at the image's own."""
+    method: Literal["resize", "centre", "native", "windows"] = "resize"
+    """resize: the whole image at the network's size. centre: scaled to cover it, and cut to its centre; what lies
+    outside does not count. native: at its own size. windows: overlapping windows of the network's size, at the image's
+    own."""
     overlap: Annotated[float, Field(ge=0, lt=1)] = 0.25
     """Share of a window that it has in common with its neighbour, at least."""
     flip: bool = False
@@ -206,11 +209,17 @@ T = TypeVar("T", bound=BaseModel)
 
 
 def packaged(kind: str = "") -> dict[str, Path]:
-    """Return the settings files that come with the package by name: experiments, or those of `kind` (datasets)."""
+    """Return the settings files that come with the package by name, such as demo and table1/rgb-d; or the datasets."""
     here = Path(__file__)
     # Installed, they lie in the package; in a checkout, at its top.
     folders = (here.parent / "configs" / kind, here.parents[2] / "configs" / kind)
-    return {path.stem: path for folder in reversed(folders) for path in sorted(folder.glob("*.yaml"))}
+    found = {}
+    for folder in reversed(folders):
+        for path in sorted(folder.rglob("*.yaml")):
+            name = path.relative_to(folder).with_suffix("").as_posix()
+            if kind or not name.startswith("datasets/"):
+                found[name] = path
+    return found
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

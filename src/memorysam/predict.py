@@ -112,7 +112,7 @@ class Predictor(nn.Module):
         for modality in self.model.task.modalities:
             if modality.name in raw:
                 image = raw[modality.name]
-                if settings.method == "resize":
+                if settings.method in ("resize", "centre"):  # nothing of an image is left out
                     image = resize_image(image, self.model.task.image_size, modality.interpolation)
                 tensors[modality.name] = normalise(image, modality).unsqueeze(0).to(device)
         was_training = self.model.training

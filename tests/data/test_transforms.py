@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from memorysam.config import AugmentSettings
 from memorysam.data.dataset import Raw
-from memorysam.data.transforms import Resize, ResizeAll, TrainTransform, resize_image, resize_label
+from memorysam.data.transforms import CentreCrop, Resize, ResizeAll, TrainTransform, resize_image, resize_label
 from memorysam.errors import DataError
 from memorysam.spec import IGNORE, Modality, camera
 
@@ -304,3 +304,24 @@ def test_one_pixel_and_long_strips():
             result = TrainTransform((32, 64), STILL, [X, Y, IDS])(coordinates(*source), np.random.default_rng(seed))
             assert {image.shape[:2] for image in result.images.values()} == {(32, 64)}
             assert (result.label != IGNORE).any()
+
+
+@pytest.mark.parametrize(
+    ("source", "size", "columns"), [((24, 40), (24, 32), slice(4, 36)), ((24, 33), (24, 32), slice(0, 32))]
+)
+def test_centre_crop_cuts_evenly_where_nothing_is_to_be_scaled(source, size, columns):
+    rng = np.random.default_rng(0)
+    image, label = rng.integers(0, 255, (*source, 3), np.uint8), rng.integers(0, 9, source).astype(np.uint8)
+    result = CentreCrop(size, [Modality(name="m")])(Raw({"m": image}, label, "x"), rng)
+    assert np.array_equal(result.images["m"], image[:, columns])
+    assert np.array_equal(result.label, label[:, columns])
+
+
+def test_centre_crop_scales_until_the_size_is_covered():
+    label = np.zeros((20, 40), np.uint8)
+    label[:, 10:30] = 1  # the middle half
+    image = np.repeat(label[..., None] * 200, 3, axis=2)
+    result = CentreCrop((40, 40), [Modality(name="m")])(Raw({"m": image}, label, "x"), np.random.default_rng(0))
+    assert result.label.shape == (40, 40)
+    assert (result.label == 1).all()
+    assert (result.images["m"][:, 2:-2] == 200).all()

@@ -110,8 +110,9 @@ def find_settings(name: Path) -> Path:
     if name.is_file():
         return name
     known = packaged()
-    if name.name in (name.stem, f"{name.stem}.yaml") and name.stem in known and name.parent == Path():
-        return known[name.stem]
+    chosen = name.as_posix().removesuffix(".yaml").removeprefix("configs/")
+    if chosen in known:
+        return known[chosen]
     raise SettingsError(
         "there is no such settings file",
         where=name,

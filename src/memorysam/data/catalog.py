@@ -58,10 +58,12 @@ class Scenes:
     Args:
         counts: number of train, val and test scenes.
         size: height and width of the images.
+        seed: of the world.
     """
 
     counts: tuple[int, int, int]
     size: Size
+    seed: int = 0
     name: str = SCENES
     splits: tuple[str, ...] = ("train", "val", "test")
 
@@ -90,7 +92,7 @@ class Scenes:
         """Return one split."""
         if split not in self.splits:
             raise DataError(f"{self.name} has no split {split!r}", fix=did_you_mean(split, self.splits))
-        return ScenesSource(split, self.counts[self.splits.index(split)], self.size)
+        return ScenesSource(split, self.counts[self.splits.index(split)], self.size, self.seed)
 
 
 def resolve(settings: DataSettings, beside: Path | None = None) -> DataSettings:
@@ -118,7 +120,7 @@ def open_dataset(settings: DataSettings, size: Size) -> DataSet:
         DataError, SettingsError: nothing there, or not usable.
     """
     if settings.dataset == SCENES:
-        return Scenes(settings.scenes, size)
+        return Scenes(settings.scenes, size, settings.scenes_seed)
     return FolderDataset.load(find_yaml(settings.dataset), settings.root, settings.cache)
 
 

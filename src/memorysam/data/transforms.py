@@ -18,6 +18,8 @@ from memorysam.errors import DataError
 from memorysam.spec import IGNORE, Modality, Size
 
 Interpolation = Literal["bilinear", "nearest"]
+Window = tuple[slice, ...]
+"""Rows and columns."""
 _LUMA = np.array([0.299, 0.587, 0.114])
 _OPENCV_CHANNELS = 4  # beyond, area averaging fails
 
@@ -42,6 +44,21 @@ class ResizeAll(Resize):
         """Resize a sample; nothing is left to chance."""
         resized = super().__call__(raw, rng)
         return resized if raw.label is None else replace(resized, label=resize_label(raw.label, self.size))
+
+
+class CentreCrop(Resize):
+    """Scale a sample until it just covers `size`, its aspect ratio kept, and cut out the centre; the label likewise."""
+
+    def __call__(self, raw: Raw, rng: np.random.Generator) -> Raw:  # noqa: ARG002
+        """Cut a sample; nothing is left to chance."""
+        source = _common_size(raw)
+        factor = max(self.size[0] / source[0], self.size[1] / source[1])
+        scaled = (round(source[0] * factor), round(source[1] * factor))
+        starts = [(have - want) // 2 for have, want in zip(scaled, self.size, strict=True)]
+        window = tuple(slice(start, start + want) for start, want in zip(starts, self.size, strict=True))
+        images = {k: _resized_crop(image, scaled, window, self.interpolation[k]) for k, image in raw.images.items()}
+        label = None if raw.label is None else _nearest(raw.label, scaled, window)
+        return replace(raw, images=images, label=label)
 
 
 class TrainTransform:
@@ -169,7 +186,7 @@ def resize_label(label: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
 _WHOLE = (slice(None), slice(None))
 
 
-def _resized_crop(image: Image, size: Size, window: tuple[slice, slice], interpolation: Interpolation) -> Image:
+def _resized_crop(image: Image, size: Size, window: Window, interpolation: Interpolation) -> Image:
     """Cut `window` from the image resized to `size`."""
     if interpolation == "nearest":
         return _nearest(image, size, window)
@@ -177,7 +194,7 @@ def _resized_crop(image: Image, size: Size, window: tuple[slice, slice], interpo
     return np.ascontiguousarray(resize_image(image, size, interpolation)[window])
 
 
-def _nearest(values: NDArray[Any], size: Size, window: tuple[slice, slice] = _WHOLE) -> NDArray[Any]:
+def _nearest(values: NDArray[Any], size: Size, window: Window = _WHOLE) -> NDArray[Any]:
     """Cut `window` from `[H, W, ...]` resized to `size` without interpolation, in whole numbers."""
     rows, columns = (
         ((2 * np.arange(new)[part] + 1) * old // (2 * new))

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from memorysam.config import EvaluateSettings
 from memorysam.data.dataset import Sample, SegmentationDataset, Source, tag_values
 from memorysam.data.loading import Loader
-from memorysam.data.transforms import Resize
+from memorysam.data.transforms import CentreCrop, Resize
 from memorysam.errors import DataError
 from memorysam.evaluation.inference import probabilities
 from memorysam.evaluation.metrics import ConfusionMatrix, Protocol, Scores
@@ -68,7 +68,8 @@ def evaluate(
     """
     names = [m.name for m in select(model.task.modalities, modalities)]
     seen = tuple(m for m in model.task.modalities if m.name in names)
-    transform = Resize(model.task.image_size, seen) if settings.method == "resize" else None
+    way = {"resize": Resize, "centre": CentreCrop}.get(settings.method)
+    transform = None if way is None else way(model.task.image_size, seen)
     device = next(model.parameters()).device
     rank, ranks = _rank()
     mine = range(rank, len(source.ids), ranks)
