@@ -22,8 +22,9 @@ MAY_IMPORT = {
     "predict": CORE,
     "loading": CORE | {"predict"},
     "training": CORE | {"training"},
+    "experiments": WORK | {"experiments"},
     "demo": WORK,
-    "commands": WORK | {"demo", "commands"},
+    "commands": WORK | {"demo", "experiments", "commands"},
     "cli": {"errors", "commands", "__init__"},  # of the package itself: its version
     "__main__": {"cli"},
     "__init__": {"errors", "spec", "predict", "loading"},
