@@ -58,6 +58,7 @@ def settings(dataset: Path, **groups) -> RunSettings:
             "log_every": 1,
             "validate_every": 5,
             "modality_dropout": 0.25,
+            "average": 0.9,
         },
         "augment": {"scale": [0.8, 1.3]},
     }

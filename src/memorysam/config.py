@@ -148,6 +148,9 @@ class TrainSettings(Settings):
     """Power of the polynomial decay."""
     clip: Annotated[float, Field(gt=0)] | None = None
     """Largest norm of the whole gradient; none by default, as in the original."""
+    average: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Score, and keep as the best, a moving average of the weights, in which the past has this weight (0.99, say); 0
+    for none, as in the original."""
     prototype_weight: Annotated[float, Field(ge=0)] = 1.0
     """Weight of the prototype loss (lambda of Eq. 13)."""
     modality_dropout: Fraction = 0.0

@@ -213,3 +213,13 @@ def test_training_starts_from_a_checkpoint(dataset, twenty_steps, tmp_path):
     assert frozen
     assert all(torch.equal(start[name], now[name]) for name in frozen), "the encoder's own weights stay"
     assert any("q_up" in name for name in now)
+
+
+def test_the_best_checkpoint_holds_the_average_of_the_weights(twenty_steps):
+    last, _ = state(twenty_steps)
+    best, about = read_tensors(twenty_steps / "best.safetensors")
+    assert about["step"] == 20, "or this test compares different steps"
+    averaged = [name.removeprefix("training/average/") for name in last if name.startswith("training/average/")]
+    assert len(averaged) > 100
+    assert all(torch.equal(best[name], last[f"training/average/{name}"]) for name in averaged)
+    assert any(not torch.equal(best[name], last[name]) for name in averaged)

@@ -38,7 +38,12 @@ class Progress:
 
 
 def save_state(
-    folder: Path, model: SegmentationModel, optimizer: optim.Optimizer, progress: Progress, **about: object
+    folder: Path,
+    model: SegmentationModel,
+    optimizer: optim.Optimizer,
+    progress: Progress,
+    average: Mapping[str, Tensor] | None = None,
+    **about: object,
 ) -> None:
     """Write `last.safetensors`; the first rank writes, all ranks contribute their random generators.
 
@@ -47,6 +52,7 @@ def save_state(
         model: the bare model.
         optimizer: of its parameters.
         progress: where the run is.
+        average: of the weights, by their names.
         about: JSON to keep with it: settings, data set, versions.
     """
     generators = _all_generators()
@@ -55,6 +61,8 @@ def save_state(
         for name, values in _moments(model, optimizer).items():
             for key, value in values.items():
                 tensors[f"{_PREFIX}optimizer/{name}/{key}"] = value
+        for name, tensor in (average or {}).items():
+            tensors[f"{_PREFIX}average/{name}"] = tensor
         for rank, states in enumerate(generators):
             for kind, state in states.items():
                 tensors[f"{_PREFIX}generator/{rank}/{kind}"] = state
@@ -69,11 +77,11 @@ def save_state(
 
 def load_state(
     folder: Path, model: SegmentationModel, optimizer: optim.Optimizer
-) -> tuple[Progress, dict[str, Any], list[str]]:
+) -> tuple[Progress, dict[str, Any], dict[str, Tensor], list[str]]:
     """Restore model, optimizer and random generators from the newest readable state of a run.
 
     Returns:
-        Where the run was, the header of the file, and what the user should be told.
+        Where the run was, the header of the file, the average of the weights, and what the user should be told.
 
     Raises:
         WeightsError: there is no readable state.
@@ -95,7 +103,9 @@ def load_state(
             f"saved by {training['ranks']} processes, continued by {ranks}: the same samples in the same order, "
             "but not the same dropout; the result will not be identical"
         )
-    return Progress(**training["progress"]), head, notes
+    prefix = f"{_PREFIX}average/"
+    average = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+    return Progress(**training["progress"]), head, average, notes
 
 
 def _newest(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any], list[str]]:

@@ -22,6 +22,7 @@ from memorysam.evaluation.evaluate import Evaluation, evaluate
 from memorysam.models import weights
 from memorysam.models.base import SegmentationModel
 from memorysam.spec import Task, select
+from memorysam.training.average import WeightAverage
 from memorysam.training.checkpoint import BEST, Progress, load_state, save_state
 from memorysam.training.interrupt import Interrupt
 from memorysam.training.objective import training_loss
@@ -128,6 +129,7 @@ class Training:
         self.factor = warmup_poly(
             self.sampler.steps_per_epoch, options.epochs, options.warmup_epochs, options.warmup_ratio, options.power
         )
+        self.average = WeightAverage(self.model, options.average)
         self.progress = Progress()
         self.wrapped: nn.Module = accelerator.prepare(self.model)
         # The same weights on every rank, but not the same dropout.
@@ -139,7 +141,8 @@ class Training:
         Raises:
             TrainingError: the data set is not the one that the run was trained on.
         """
-        self.progress, head, notes = load_state(self.folder.path, self.model, self.optimizer)
+        self.progress, head, average, notes = load_state(self.folder.path, self.model, self.optimizer)
+        self.average.restore(average)
         now = fingerprint(self.train_source)
         if head["data"] != now and not allow_changes:
             raise TrainingError(
@@ -225,10 +228,15 @@ class Training:
         if not all(math.isfinite(value) for value in values):
             raise self._not_finite(facts)
         self.optimizer.step()
+        self.average.update(self.progress.step + 1)
         return {**facts, "lr": rate}
 
     def validate(self) -> Evaluation:
         """Score the validation split; keep the model if it is the best so far."""
+        with self.average.lent():
+            return self._validate()
+
+    def _validate(self) -> Evaluation:
         with self._precision():
             result = evaluate(
                 self.model,
@@ -252,7 +260,7 @@ class Training:
 
     def save(self) -> None:
         """Write the whole state."""
-        save_state(self.folder.path, self.model, self.optimizer, self.progress, **self._about())
+        save_state(self.folder.path, self.model, self.optimizer, self.progress, self.average.tensors, **self._about())
 
     def _trained(self) -> list[nn.Parameter]:
         return [p for p in self.model.parameters() if p.requires_grad]
