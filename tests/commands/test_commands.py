@@ -315,3 +315,12 @@ def test_scenes_that_were_written_are_clean_data(say, tmp_path):
 def test_make_scenes_says_what_to_do_next(say, tmp_path):
     out = say("make-scenes", tmp_path / "world", "--train", 1, "--val", 0, "--test", 0, "--size", 64, 96)
     assert out == f"1 scenes in {tmp_path / 'world'}\nnext: memorysam check-data {tmp_path / 'world'}\n"
+
+
+def test_evaluate_draws_on_request(home, tmp_path, capsys):
+    words = ["evaluate", str(home.run), "--workers", "0", "--figures"]
+    assert main([*words, "--out", str(tmp_path)]) == 0
+    for name in ("confusion.png", "classes.png"):
+        assert cv2.imread(str(tmp_path / name)).std() > 5
+    assert main(words) == 2
+    assert "add --out" in capsys.readouterr().err

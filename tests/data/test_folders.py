@@ -163,6 +163,13 @@ def test_without_label(flat):
     assert set(source.files(0)) == {"rgb", "depth"}
 
 
+def test_without_names_the_label_alone_is_read(flat):
+    source = FolderDataset.load(describe(flat, FLAT)).source("val")
+    raw = source.read(0, [])
+    assert raw.images == {}
+    assert np.array_equal(raw.label, source.read(0, ["rgb"]).label)
+
+
 def test_without_map_raw_values_are_ids(flat):
     for file in (flat / "data/labels").iterdir():
         save(file, RNG.choice(np.array([0, 1, 255], np.uint8), (6, 8)))

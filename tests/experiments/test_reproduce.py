@@ -5,7 +5,6 @@ import pytest
 
 from memorysam.cli import main
 from memorysam.config import RunSettings, build, packaged, read_yaml
-from memorysam.experiments import reproduce as module
 from memorysam.experiments import runner
 from memorysam.experiments.plan import TABLES
 from memorysam.experiments.reproduce import Scale, jobs_of, reproduce, table_of
@@ -14,23 +13,6 @@ from memorysam.models.weights import read_about
 
 SMALL = Scale(toy=True, size=32, scenes=16, epochs=1, pretraining_epochs=1)
 WORDS = ["--scale", "toy", "--toy-size", "32", "--toy-scenes", "16", "--toy-epochs", "1"]
-
-
-@pytest.fixture(scope="module")
-def small_worlds():
-    """Fewer scenes to score on."""
-    from memorysam.experiments import toy
-
-    patch = pytest.MonkeyPatch()
-    real = toy.shrink
-
-    def shrunk(*args):
-        settings = real(*args)
-        return settings.model_copy(update={"data": settings.data.model_copy(update={"scenes": (16, 5, 5)})})
-
-    patch.setattr(module, "shrink", shrunk)
-    yield
-    patch.undo()
 
 
 @pytest.fixture(scope="module")

@@ -42,6 +42,8 @@ class Arguments:
     """Also score each value of these tags separately, such as: condition failure."""
     out: Path | None = None
     """Folder for evaluation.json and evaluation.csv."""
+    figures: bool = False
+    """Also draw confusion.png and classes.png there."""
     workers: int = 2
     """Processes that read; 0 reads in this one."""
     device: str = "auto"
@@ -62,6 +64,8 @@ def main(argv: Sequence[str]) -> int:
     from memorysam.spec import select
     from memorysam.training.progress import ProgressBar
 
+    if arguments.figures and arguments.out is None:
+        raise SettingsError("figures need a folder", where="--figures", fix="add --out")
     if arguments.workers < 0:
         raise SettingsError(f"wrong value {arguments.workers}", where="--workers", expected="a number from 0")
     file = locate(arguments.checkpoint)
@@ -107,6 +111,12 @@ def main(argv: Sequence[str]) -> int:
             by=arguments.by,
             progress=lambda done, _total: bar.advance(done),
         )
+    if arguments.figures and arguments.out is not None:
+        from memorysam.experiments import figures
+
+        name = " + ".join(result.facts["modalities"])
+        figures.confusion(result.scores, arguments.out / "confusion.png")
+        figures.class_bars({name: result.scores}, arguments.out / "classes.png")
     record = {"checkpoint": str(file), "dataset": dataset.name}
     if arguments.out is not None:
         report.save(result, arguments.out, **record)

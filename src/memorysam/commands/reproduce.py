@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,10 +16,12 @@ DESCRIPTION = """Run a table of the paper, row by row, and set the result beside
   memorysam reproduce table1 --data data/DELIVER --out runs/paper
   memorysam reproduce table3 --scale toy --seeds 1 2 3 --out runs/toy
   memorysam reproduce table6
+  memorysam reproduce figure8 --scale toy --seeds 1 2 3 --out runs/toy
 
 table1 DELIVER, table2 MCubeS, table3 parts of the method, table4 momentum, table5 weight of the prototype loss, table6
-numbers of parameters, table7 what trains. Finished runs are skipped, an interrupted one goes on, one that fails leaves
-the others alone. The recipes are the settings files table1/rgb-d and so on.
+numbers of parameters, table7 what trains; figure5 and figure6 predictions from some and from single sensors, figure7
+features, figure8 mIoU against the number of sensors. Finished runs are skipped, an interrupted one goes on, one that
+fails leaves the others alone. The recipes are the settings files table1/rgb-d and so on.
 
 Scale toy needs no data and no weights: the micro model on rendered scenes."""
 
@@ -28,7 +31,7 @@ class Arguments:
     """Arguments of `memorysam reproduce`."""
 
     what: Annotated[str, tyro.conf.Positional]
-    """table1 to table7."""
+    """table1 to table7, figure5 to figure8."""
     data: Path | None = None
     """Folder of the data set; for the full scale."""
     out: Path = Path("runs/reproduce")
@@ -53,22 +56,30 @@ def main(argv: Sequence[str]) -> int:
     if arguments.what == "table6":
         return _counts(arguments.json)
     from memorysam.experiments import report
+    from memorysam.experiments.draw import FIGURES, Place, curves, draw
     from memorysam.experiments.reproduce import Scale, reproduce, table_of
     from memorysam.experiments.runner import StoppedError
 
-    table = table_of(arguments.what)
     toy = arguments.scale == "toy"
+    table = None if arguments.what in FIGURES else table_of(arguments.what, FIGURES)
     if not toy and arguments.data is None:
         raise SettingsError(
             "nothing says where the data are", where="--data", expected="the folder of the data set",
             fix="or --scale toy, which needs none",
         )  # fmt: skip
     scale = Scale(toy, arguments.toy_size, arguments.toy_scenes, arguments.toy_epochs)
+    place = Place(arguments.out, arguments.data, arguments.seeds, scale)
     try:
+        if table is None:
+            path = draw(arguments.what, place)
+            print_json({"figure": arguments.what, "file": str(path)}) if arguments.json else print(f"written to {path}")
+            return 0
         results = reproduce(table, arguments.seeds, arguments.out, arguments.data, scale)
     except StoppedError as stop:
         return 128 + stop.signal
     paths = report.save(table, results, arguments.out, toy)
+    if find_spec("matplotlib") is not None and any(result.values for result in results):
+        paths.append(curves(results, table.name, place))
     if arguments.json:
         rows: list[dict[str, Any]] = [
             {"row": r.row.label, "miou": r.mean, "spread": r.spread, "scores": r.scores, "published": r.row.published,

@@ -56,14 +56,14 @@ class FolderSource:
         return dict(self._index.tags[index])
 
     def read(self, index: int, modalities: Sequence[str]) -> Raw:
-        """Read the named modalities of a sample, and its label, all of one size.
+        """Read the named modalities of a sample, and its label, all of one size; without names, the label alone.
 
         Raises:
             SettingsError: no such modality in this source.
             DataError: a file that is missing, damaged, of another size, or holds an unknown value; the file is named.
         """
         files, layout = self._index.files[index], self._layout
-        chosen = select(self.modalities, modalities)
+        chosen = select(self.modalities, modalities) if modalities else ()
         images = {m.name: self.array(index, m.name) for m in chosen}
         label: NDArray[np.uint8] | None = None if layout.label is None else self.array(index, LABEL)
         sizes: dict[str, Size] = {name: (image.shape[0], image.shape[1]) for name, image in images.items()}

@@ -1,7 +1,7 @@
 """The paper's figures, and others that an experiment is read from: what they show, from models, scores and logs.
 
-Each function writes one file, PNG at 200 dpi, PDF or SVG by its suffix, whole or not at all. What figures look like is
-in `panels`.
+Each function writes one file, PNG at 200 dpi, PDF or SVG by its suffix, whole or not at all, and returns its path. What
+figures look like is in `panels`.
 """
 
 import json
@@ -28,6 +28,7 @@ _STRIDE = 4
 """Of the features."""
 _NEIGHBOURS = 30
 """Perplexity of t-SNE: how many neighbours a point has, about."""
+_WRITTEN = {"rgb": "RGB", "lidar": "LiDAR", "aolp": "AoLP", "dolp": "DoLP", "nir": "NIR"}
 
 
 class FeatureFigure(NamedTuple):
@@ -56,9 +57,6 @@ def predictions(
         path: of the figure.
         settings: how to predict; whole images by default.
 
-    Returns:
-        `path`.
-
     Raises:
         SettingsError: an unknown modality or format, or no matplotlib.
         DataError: no scene, or one that cannot be read.
@@ -78,8 +76,8 @@ def predictions(
         seen.update(*(np.unique(labels).tolist() for labels in (raw.label, *found)))
     if not rows:
         raise DataError("no scene was named to be shown", expected=f"indices from 0 to {len(source.ids) - 1}")
-    titles = [panels.written([m.name]) for m in sensors] + ["truth"]
-    titles += [f"predicted from {panels.written(subset)}" for subset in chosen]
+    titles = [written([m.name]) for m in sensors] + ["truth"]
+    titles += [f"predicted from\n{written(subset)}" for subset in chosen]
     return panels.save(panels.grid(rows, titles, classes, sorted(seen)), path)
 
 
@@ -118,14 +116,15 @@ def features(
     panels.format_of(path)
     manifold, metrics = panels.library("sklearn.manifold"), panels.library("sklearn.metrics")
     fused = _in_order(predictor.model.task.modalities, modalities)
-    views = {f"{panels.written([name])} alone": select(fused, [name]) for name in alone or [modalities[0]]}
-    views[f"{panels.written([m.name for m in fused])}, fused"] = fused
+    views = {f"{written([name])} alone": select(fused, [name]) for name in alone or [modalities[0]]}
+    views[f"{written([m.name for m in fused])}, fused"] = fused
     found, labels = sample_features(predictor, source, list(views.values()), points, seed, scenes)
     embeddings, silhouettes = {}, {}
     for title, vectors in zip(views, found, strict=True):
         silhouettes[title] = float(metrics.silhouette_score(vectors, labels))
         tsne = manifold.TSNE(init="pca", perplexity=min(_NEIGHBOURS, (len(labels) - 1) / 3), random_state=seed)
-        embeddings[f"{title}\nsilhouette {silhouettes[title]:.3f}"] = tsne.fit_transform(vectors)
+        number = f"{silhouettes[title]:.2f}".replace("-", "−")
+        embeddings[f"{title}\nsilhouette {number}"] = tsne.fit_transform(vectors)
     figure = panels.clouds(embeddings, labels, predictor.model.task.classes)
     return FeatureFigure(panels.save(figure, path), silhouettes)
 
@@ -139,9 +138,6 @@ def modalities_curve(
         series: method -> (number of modalities, mIoU in percent, spread over seeds or None).
         path: of the figure.
         published: those methods whose numbers are not ours.
-
-    Returns:
-        `path`.
 
     Raises:
         DataError: nothing to draw.
@@ -170,9 +166,6 @@ def class_bars(results: Mapping[str, Scores], path: Path) -> Path:
         results: by name; the first one's labels say how frequent a class is.
         path: of the figure.
 
-    Returns:
-        `path`.
-
     Raises:
         DataError: no result, or some of other classes.
         SettingsError: an unknown format, or no matplotlib.
@@ -191,9 +184,6 @@ def training_curves(logs: Mapping[str, Path], path: Path) -> Path:
         logs: name -> folder of a run.
         path: of the figure.
 
-    Returns:
-        `path`.
-
     Raises:
         DataError: a run without a log, or none at all.
         SettingsError: an unknown format, or no matplotlib.
@@ -203,7 +193,7 @@ def training_curves(logs: Mapping[str, Path], path: Path) -> Path:
     return panels.save(panels.run_curves({name: read_log(folder) for name, folder in logs.items()}), path)
 
 
-def read_log(folder: Path) -> panels.Curves:
+def read_log(folder: Path) -> panels.Log:
     """Return what a run logged. A last line that was cut off is left out: a run may be going on.
 
     Raises:
@@ -213,7 +203,7 @@ def read_log(folder: Path) -> panels.Curves:
         lines = (folder / LOG).read_text(encoding="utf-8").splitlines()
     except OSError as error:
         raise DataError(f"there is no log of a run: {error.strerror}", where=folder / LOG) from None
-    curves = panels.Curves()
+    log: dict[str, list[tuple[int, float]]] = {"loss": [], "miou": [], "lr": []}
     for line in lines:
         try:
             entry = json.loads(line)
@@ -222,8 +212,26 @@ def read_log(folder: Path) -> panels.Curves:
         values = {"loss": entry.get("loss"), "lr": entry.get("lr"), "miou": entry.get("validation", {}).get("miou")}
         for name, value in values.items():
             if value is not None:
-                getattr(curves, name).append((entry["step"], value))
-    return curves
+                log[name].append((entry["step"], value))
+    means = moving_mean([value for _, value in log["loss"]])
+    log["mean"] = [(step, float(mean)) for (step, _), mean in zip(log["loss"], means, strict=True)]
+    return log
+
+
+def moving_mean(values: Sequence[float]) -> NDArray[np.float64]:
+    """Return the mean of each value's surroundings: a tenth of all, but at least three; less at the ends."""
+    if not values:
+        return np.zeros(0)
+    window = np.ones(max(3, len(values) // 10) // 2 * 2 + 1)
+    sums, counts = (np.convolve(series, window) for series in (values, np.ones(len(values))))
+    half = len(window) // 2
+    mean: NDArray[np.float64] = (sums / counts)[half : half + len(values)]
+    return mean
+
+
+def written(names: Sequence[str]) -> str:
+    """Return modalities as they are written in print, such as `RGB + depth`."""
+    return " + ".join(_WRITTEN.get(name, name.replace("_", " ")) for name in names)
 
 
 def sample_features(

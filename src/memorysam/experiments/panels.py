@@ -6,9 +6,8 @@ matplotlib is imported when something is drawn: everything else works without it
 """
 
 import textwrap
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from importlib import import_module
 from math import ceil
 from pathlib import Path
@@ -34,26 +33,19 @@ OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "
 """Colours that all kinds of colour vision tell apart; without the yellow, which does not show on white."""
 MARKERS, LINES, HATCHES = "osD^vPX", ("-", "--", "-.", ":"), ("", "////", "....", "xxxx", r"\\\\")
 _BELOW: Final = "outside lower center"
+_SMALL = 5
 _STYLE: dict[str, Any] = {
     "font.size": 8, "axes.titlesize": 8, "axes.labelsize": 8, "legend.fontsize": 7, "xtick.labelsize": 7,
     "ytick.labelsize": 7, "axes.linewidth": 0.6, "axes.spines.top": False, "axes.spines.right": False,
     "axes.titlepad": 4, "legend.frameon": False, "lines.linewidth": 1.3, "lines.markersize": 4.5,
-    "hatch.linewidth": 0.5,
+    "hatch.linewidth": 0.5, "axes.axisbelow": True, "grid.color": "0.88", "grid.linewidth": 0.5,
     "text.parse_math": False,  # a name may hold a dollar
     "pdf.fonttype": 42,  # letters that journals accept
     "svg.hashsalt": "memorysam",  # the same figure is the same file
 }  # fmt: skip
-_WRITTEN = {"rgb": "RGB", "lidar": "LiDAR", "aolp": "AoLP", "dolp": "DoLP", "nir": "NIR"}
 
-
-@dataclass(frozen=True)
-class Curves:
-    """What a run logged, each against the step."""
-
-    loss: list[tuple[int, float]] = field(default_factory=list)
-    miou: list[tuple[int, float]] = field(default_factory=list)
-    """On the validation split, in percent."""
-    lr: list[tuple[int, float]] = field(default_factory=list)
+Log = Mapping[str, Sequence[tuple[int, float]]]
+"""Of a run: `loss`, its moving `mean`, `miou` (on the validation split, in percent) and `lr`, each as (step, value)."""
 
 
 def library(name: str) -> Any:
@@ -106,11 +98,6 @@ def save(figure: "Figure", path: Path) -> Path:
     return path
 
 
-def written(names: Sequence[str]) -> str:
-    """Return modalities as they are written in print, such as `RGB + depth`."""
-    return " + ".join(_WRITTEN.get(name, name.replace("_", " ")) for name in names)
-
-
 def grid(
     rows: Mapping[str, Sequence[Picture]], titles: Sequence[str], classes: Classes, ids: Sequence[int]
 ) -> "Figure":
@@ -124,16 +111,17 @@ def grid(
     """
     side = min(1.6, max(1.0, WIDTH / len(titles)))
     first = next(iter(rows.values()))[0]
-    lines = [_wrap(title, side * 14).replace("\xa0", " ") for title in titles]
-    most = max(line.count("\n") + 1 for line in lines)
-    width = side * len(titles)
-    height = len(rows) * side * first.shape[0] / first.shape[1] + 0.14 * most + 0.16 * _legend_rows(ids, width) + 0.15
+    lines = [_wrap(title, side * 14) for title in titles]
+    row = side * first.shape[0] / first.shape[1]
+    names = [_in_lines(name, max(8, int(row * 72 / (0.7 * _SMALL)))) for name in rows]  # a letter is 0.7 wide
+    width = side * len(titles) + _height(names) * _SMALL * 1.2 / 72 + 0.05
+    height = len(rows) * row + 0.14 * _height(lines) + _legend_of(ids, width)[1] + 0.2
     engine = library("matplotlib.layout_engine").ConstrainedLayoutEngine
     with _figure(width, height, engine(compress=True, w_pad=0.015, h_pad=0.015, wspace=0, hspace=0)) as figure:
-        for axes, (label, pictures) in zip(figure.subplots(len(rows), len(titles), squeeze=False), rows.items(),
-                                           strict=True):  # fmt: skip
-            # Vertical, so that long names cost no width; a folder per line.
-            axes[0].set_ylabel(label.replace("/", "\n"), fontsize=5, linespacing=1.1, labelpad=2)
+        for axes, name, pictures in zip(
+            figure.subplots(len(rows), len(titles), squeeze=False), names, rows.values(), strict=True
+        ):
+            axes[0].set_ylabel(name, fontsize=_SMALL, linespacing=1.1, labelpad=2)
             for ax, picture in zip(axes, pictures, strict=True):
                 ax.imshow(picture, interpolation="nearest")  # other ways would invent colours that no class has
                 _bare(ax)
@@ -154,22 +142,21 @@ def clouds(
         classes: names and colours.
     """
     columns = min(3, len(panels))
-    lines = ceil(len(panels) / columns)
+    lines, width = ceil(len(panels) / columns), WIDTH / max(2, columns) * columns
     ids = [int(i) for i in np.unique(labels)]
-    side = WIDTH / max(2, columns)
-    with _figure(side * columns, side * lines + 0.16 * _legend_rows(ids, side * columns) + 0.2) as figure:
+    with _figure(width, width / columns * lines + _legend_of(ids, width)[1] + 0.2) as figure:
         axes = figure.subplots(lines, columns, squeeze=False).ravel()
         for ax, (title, points) in zip(axes, panels.items(), strict=False):
             for number, i in enumerate(ids):
                 ax.scatter(
-                    *points[labels == i].T, s=9, marker=MARKERS[number % len(MARKERS)], color=_rgb(classes.colors[i]),
-                    linewidths=0.25, edgecolors="white",
+                    *points[labels == i].T, s=7, marker=MARKERS[number % len(MARKERS)], color=_rgb(classes, i),
+                    linewidths=0.2, edgecolors="white",
                 )  # fmt: skip
             _bare(ax)
             ax.set_title(title)
         for ax in axes[len(panels) :]:
             ax.set_visible(False)
-        _class_legend(figure, classes, ids, side * columns, MARKERS)
+        _class_legend(figure, classes, ids, width, MARKERS)
     return figure
 
 
@@ -191,11 +178,10 @@ def curve(series: Mapping[str, Sequence[tuple[int, float, float | None]]], publi
                 color=colour, marker=marker, linestyle="--" if theirs else "-", capsize=2.5, elinewidth=0.8,
                 markerfacecolor="white" if theirs else colour,
             )  # fmt: skip
-        ax.set_xticks(sorted({count for points in series.values() for count, *_ in points}))
-        ax.set_xlabel("number of modalities")
-        ax.set_ylabel("mIoU in %")
+        numbers = sorted({count for points in series.values() for count, *_ in points})
+        ax.set(xticks=numbers, xlabel="number of modalities", ylabel="mIoU in %")
         ax.margins(x=0.08, y=0.1)
-        _lines_behind(ax, "y")
+        ax.grid(axis="y")
         figure.legend(loc="outside right center", handlelength=3.2)
     return figure
 
@@ -205,8 +191,8 @@ def heat_map(scores: Scores) -> "Figure":
     names = scores.classes.names
     totals = scores.counts.sum(axis=1, keepdims=True)
     shares = 100 * scores.counts / np.where(totals, totals, np.nan)  # a class without pixels has no shares
-    cell = min(0.5, max(0.12, WIDTH / len(names)))
-    size = min(7.0, cell * 72 * 0.36)
+    cell = min(0.5, max(0.12, (WIDTH - 1.8) / len(names)))
+    size = min(7.0, cell * 72 * 0.36)  # three digits fit into a cell
     with _figure(cell * len(names) + 1.8, cell * len(names) + 1.3) as figure:
         ax = figure.subplots()
         image = ax.imshow(np.ma.masked_invalid(shares), cmap="Greys", vmin=0, vmax=100)
@@ -215,8 +201,7 @@ def heat_map(scores: Scores) -> "Figure":
         ax.set_yticks(range(len(names)), names)
         ax.tick_params(length=0, labelsize=max(4.0, size))
         ax.spines[["top", "right"]].set_visible(True)
-        ax.set_xlabel("predicted class")
-        ax.set_ylabel("true class" + (" (shaded: does not occur)" if not totals.all() else ""))
+        ax.set(xlabel="predicted class", ylabel=f"true class{'' if totals.all() else ' (shaded: does not occur)'}")
         for (row, column), share in np.ndenumerate(shares):
             if size >= 4.5 and share >= 0.5:  # as 0 it would only hide the others
                 ax.text(
@@ -236,9 +221,10 @@ def bars(results: Mapping[str, Scores]) -> "Figure":
     first = next(iter(results.values()))
     pixels = first.counts.sum(axis=1)
     order = np.argsort(-pixels, kind="stable")
-    places = np.arange(len(order))
-    thick = 0.8 / len(results)
-    with _figure(5.0, 0.13 * len(order) * (len(results) + 0.4) + 0.8) as figure:
+    places, thick = np.arange(len(order)), 0.8 / len(results)
+    count = max(12, len(order) * (len(results) + 0.4))
+    body = max(min(8.5, 0.105 * count), 0.067 * count)  # a page at most, unless the values could not be read
+    with _figure(5.0, body + 0.6 + 0.16 * len(results)) as figure:
         ax = figure.subplots()
         for number, (name, scores) in enumerate(results.items()):
             values = scores.iou[order]
@@ -247,54 +233,37 @@ def bars(results: Mapping[str, Scores]) -> "Figure":
                 label=f"{name} (mean {scores.miou:.1f})", color=_look(number)[0], edgecolor="white", linewidth=0,
                 hatch=HATCHES[number % len(HATCHES)],
             )  # fmt: skip
-            ax.bar_label(drawn, ["absent" if np.isnan(v) else f"{v:.1f}" for v in values], fontsize=5.5, padding=1.5)
+            ax.bar_label(
+                drawn, [_percent(value) for value in values], fontsize=min(5.5, 52 * body / count), padding=1.5
+            )
         shares = 100 * pixels[order] / max(1, pixels.sum())
         labels = [f"{first.classes.names[i]} ({share:.1f} %)" for i, share in zip(order, shares, strict=True)]
-        ax.set_yticks(places, labels)
-        ax.set_ylim(len(order) - 0.4, -0.6)
-        ax.set_xlim(0, 100)
-        ax.set_xlabel("IoU in %")
-        ax.set_ylabel("class (share of pixels)")
+        ax.set(yticks=places, yticklabels=labels, ylim=(len(order) - 0.4, -0.6), ylabel="class (share of pixels)")
+        ax.set(xlim=(0, 106), xlabel="IoU in %")  # with room for the value of a full bar
         ax.tick_params(axis="y", length=0)
-        _lines_behind(ax, "x")
-        figure.legend(loc=_BELOW, ncols=min(3, len(results)))
+        ax.grid(axis="x")
+        figure.legend(loc=_BELOW, ncols=_columns(list(results), 3))
     return figure
 
 
-def run_curves(runs: Mapping[str, Curves]) -> "Figure":
+def run_curves(runs: Mapping[str, Log]) -> "Figure":
     """Draw what runs logged: loss as points and as their moving mean, validation mIoU, and the learning rate."""
     with _figure(WIDTH, 4.2) as figure:
         loss, miou, rate = figure.subplots(3, sharex=True, height_ratios=(3, 3, 1))
         for number, (name, run) in enumerate(runs.items()):
             colour, marker, line = _look(number)
-            if run.loss:
-                steps, values = zip(*run.loss, strict=True)
-                loss.scatter(steps, values, s=5, color=colour, alpha=0.35, linewidths=0, label=f"{name}, as logged")
-                loss.plot(steps, moving_mean(values), line, color=colour, label=f"{name}, moving mean")
-            if run.miou:
-                miou.plot(*zip(*run.miou, strict=True), line, color=colour, marker=marker, label=name)
-            if run.lr:
-                rate.plot(*zip(*run.lr, strict=True), line, color=colour, linewidth=1)
-        for ax, label in ((loss, "training loss"), (miou, "validation\nmIoU in %"), (rate, "learning\nrate")):
+            loss.scatter(*np.reshape(run["loss"], (-1, 2)).T, s=5, color=colour, alpha=0.45, linewidths=0)
+            for ax, kind, shown in ((loss, "mean", ""), (miou, "miou", marker), (rate, "lr", "")):
+                ax.plot(*np.reshape(run[kind], (-1, 2)).T, line, color=colour, marker=shown, label=name)
+        words = ("training loss\n(line: moving mean)", "validation\nmIoU in %", "learning\nrate")
+        for ax, label in zip((loss, miou, rate), words, strict=True):
             ax.set_ylabel(label)
-            _lines_behind(ax, "y")
-        rate.set_xlabel("step")
-        rate.set_ylim(bottom=0)
+            ax.grid(axis="y")
+        rate.set(xlabel="step", ylim=(0, None))
         rate.ticklabel_format(axis="y", scilimits=(0, 0))
         figure.align_ylabels()
-        handles, labels = loss.get_legend_handles_labels()
-        figure.legend(handles, labels, loc=_BELOW, ncols=4)
+        figure.legend(*miou.get_legend_handles_labels(), loc=_BELOW, ncols=_columns(list(runs), 4))
     return figure
-
-
-def moving_mean(values: Sequence[float]) -> NDArray[np.float64]:
-    """Return the mean of each value's surroundings, a tenth of all; at the ends, of those that there are."""
-    window = np.ones(max(1, len(values) // 10) // 2 * 2 + 1)
-    sums = np.convolve(values, window)
-    counts = np.convolve(np.ones(len(values)), window)
-    half = len(window) // 2
-    mean: NDArray[np.float64] = (sums / counts)[half : half + len(values)]
-    return mean
 
 
 @contextmanager
@@ -307,18 +276,18 @@ def _styled() -> Iterator[None]:
 @contextmanager
 def _figure(width: float, height: float, layout: Any = "constrained") -> "Iterator[Figure]":
     """Give a new figure to draw into, in inches. It belongs to no window: neither a display nor pyplot is needed."""
-    make: Callable[..., Figure] = library("matplotlib.figure").Figure
     with _styled():
-        yield make(figsize=(width, height), layout=layout, dpi=DPI)
+        yield library("matplotlib.figure").Figure(figsize=(width, height), layout=layout, dpi=DPI)
 
 
 def _look(number: int) -> tuple[str, str, str]:
-    """Return colour, marker and line of a method; the first seven differ in colour and marker."""
-    return OKABE_ITO[number % len(OKABE_ITO)], MARKERS[number % len(MARKERS)], LINES[number % len(LINES)]
+    """Return colour, marker and line of a method; the first seven differ in colour and in marker."""
+    again = number // len(OKABE_ITO)  # colours have come round: with other markers
+    return OKABE_ITO[number % len(OKABE_ITO)], MARKERS[(number + again) % len(MARKERS)], LINES[number % len(LINES)]
 
 
-def _rgb(colour: tuple[int, int, int]) -> tuple[float, ...]:
-    return tuple(value / 255 for value in colour)
+def _rgb(classes: Classes, number: int) -> tuple[float, ...]:
+    return (0.0, 0.0, 0.0) if number == IGNORE else tuple(value / 255 for value in classes.colors[number])
 
 
 def _bare(ax: "Axes") -> None:
@@ -327,22 +296,36 @@ def _bare(ax: "Axes") -> None:
     ax.spines[:].set_visible(False)
 
 
-def _lines_behind(ax: "Axes", axis: Any) -> None:
-    ax.grid(axis=axis, color="0.88", linewidth=0.5)
-    ax.set_axisbelow(True)
+def _in_lines(name: str, letters: int) -> str:
+    """Write a sample's name with a folder per line; too long ones are broken, after an underscore if they can be."""
+    parts = [textwrap.wrap(part.replace("_", "_ "), letters) for part in name.split("/")]
+    return "\n".join(line.replace("_ ", "_") for part in parts for line in part)
 
 
 def _wrap(text: str, letters: float) -> str:
     """Break at spaces; a plus stays with what follows it."""
-    return textwrap.fill(text.replace("+ ", "+\xa0"), max(6, int(letters)), break_long_words=False)
+    kept = text.replace("+ ", "+\xa0").splitlines()
+    lines = [textwrap.fill(line, max(6, int(letters)), break_long_words=False) for line in kept]
+    return "\n".join(lines).replace("\xa0", " ")
 
 
-def _legend_rows(ids: Sequence[int], width: float) -> int:
-    return ceil(len(ids) / _legend_columns(width))
+def _height(texts: Sequence[str]) -> int:
+    return max(text.count("\n") + 1 for text in texts)
 
 
-def _legend_columns(width: float) -> int:
-    return max(1, int(width / 1.05))
+def _percent(value: float) -> str:
+    return "absent" if np.isnan(value) else f"{value:.1f}" if value else "0"
+
+
+def _legend_of(ids: Sequence[int], width: float) -> tuple[int, float]:
+    """Return columns and height of a legend of classes."""
+    columns = max(1, int(width / 1.05))
+    return columns, 0.16 * ceil(len(ids) / columns)
+
+
+def _columns(names: Sequence[str], most: int) -> int:
+    """Return how many columns a legend of names has: one where they are long."""
+    return min(most, len(names)) if max(map(len, names)) < 70 // most else 1
 
 
 def _class_legend(figure: "Figure", classes: Classes, ids: Sequence[int], width: float, markers: str) -> None:
@@ -350,8 +333,8 @@ def _class_legend(figure: "Figure", classes: Classes, ids: Sequence[int], width:
     line = library("matplotlib.lines").Line2D
     handles = [
         line([], [], linestyle="none", marker=markers[number % len(markers)], markersize=6, markeredgewidth=0.3,
-             markeredgecolor="0.3", markerfacecolor="black" if i == IGNORE else _rgb(classes.colors[i]))
+             markeredgecolor="0.3", markerfacecolor=_rgb(classes, i))
         for number, i in enumerate(ids)
     ]  # fmt: skip
     names = ["not labelled" if i == IGNORE else classes.names[i] for i in ids]
-    figure.legend(handles, names, loc=_BELOW, ncols=_legend_columns(width), handletextpad=0.1, columnspacing=0.9)
+    figure.legend(handles, names, loc=_BELOW, ncols=_legend_of(ids, width)[0], handletextpad=0.1, columnspacing=0.9)

@@ -1,7 +1,7 @@
 """From a table's name to its runs, and from its runs to scores."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean, stdev
@@ -9,10 +9,10 @@ from typing import Any
 
 from memorysam.config import EvaluateSettings, RunSettings, build, packaged, read_yaml
 from memorysam.data.catalog import open_dataset
-from memorysam.errors import SettingsError, did_you_mean
+from memorysam.errors import MemorySAMError, SettingsError, did_you_mean
 from memorysam.evaluation.evaluate import evaluate
 from memorysam.experiments.plan import TABLES, Row, Table
-from memorysam.experiments.runner import Job, best_score, is_finished, run_all
+from memorysam.experiments.runner import FAILED, Job, best_score, is_finished, run_all
 from memorysam.experiments.toy import PRETRAINED, pretraining, shrink
 from memorysam.files import write_json
 from memorysam.loading import load
@@ -58,15 +58,20 @@ class Result:
         return stdev(self.values) if len(self.values) > 1 else None
 
 
-def table_of(name: str) -> Table:
+def table_of(name: str, others: Iterable[str] = ()) -> Table:
     """Return a table by its name.
+
+    Args:
+        name: of the table.
+        others: names that would have been right as well, for the message.
 
     Raises:
         SettingsError: there is none.
     """
     if name not in TABLES:
+        known = sorted([*TABLES, "table6", *others], key=lambda known: (known[0] == "f", known))
         raise SettingsError(
-            f"there is no {name!r} to reproduce", expected=", ".join(TABLES), fix=did_you_mean(name, TABLES)
+            f"there is no {name!r} to reproduce", expected=", ".join(known), fix=did_you_mean(name, known)
         )
     return TABLES[name]
 
@@ -112,10 +117,8 @@ def reproduce(table: Table, seeds: Sequence[int], out: Path, root: Path | None, 
     Raises:
         StoppedError: Ctrl-C or SIGTERM.
     """
-    if scale.toy:
-        run_all([Job(PRETRAINED, pretraining(scale.size, scale.scenes, scale.pretraining_epochs))], out)
     jobs = jobs_of(table, seeds, out, root, scale)
-    run_all([job for row in table.rows for job in jobs[row]], out)
+    train_all([job for row in table.rows for job in jobs[row]], out, scale)
     return [
         Result(
             row,
@@ -124,6 +127,18 @@ def reproduce(table: Table, seeds: Sequence[int], out: Path, root: Path | None, 
         )
         for row in table.rows
     ]
+
+
+def train_all(jobs: Sequence[Job], out: Path, scale: Scale) -> list[str]:
+    """Run what is not finished yet; at toy scale, first what all runs start from. Returns the names that failed.
+
+    Raises:
+        MemorySAMError: what all start from has failed.
+        StoppedError: Ctrl-C or SIGTERM.
+    """
+    if scale.toy and run_all([Job(PRETRAINED, pretraining(scale.size, scale.scenes, scale.pretraining_epochs))], out):
+        raise MemorySAMError("the run that all others start from has failed", where=out / PRETRAINED / FAILED)
+    return run_all(jobs, out)
 
 
 def score(folder: Path, scale: Scale) -> float | None:
