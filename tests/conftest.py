@@ -1,5 +1,9 @@
+import os
 import sys
 from pathlib import Path
+
+# Tests run in two processes, and tiny models gain nothing from threads that wait for each other; for subprocesses too.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 import torch
