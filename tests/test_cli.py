@@ -15,6 +15,8 @@ NEEDED = {
     "evaluate": ["--dataset", "--split", "--modalities", "--protocol", "--method", "--by", "--out", "--json"],
     "predict": ["--out", "--probabilities", "--method", "--device", "--json"],
     "check-data": ["--root", "--json"],
+    "cache": ["--root", "--out", "--splits", "--modalities", "--json"],
+    "reproduce": ["--data", "--out", "--seeds", "--scale", "--json"],
     "make-scenes": ["--train", "--val", "--test", "--size", "--seed"],
     "info": ["--model", "--modalities", "--classes", "--json"],
 }
