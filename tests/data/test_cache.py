@@ -8,12 +8,15 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 
-from memorysam.config import DataSettings
+from memorysam.config import DataSettings, RunSettings, build
 from memorysam.data.cache import FOLDER
 from memorysam.data.cache_writer import write_cache
 from memorysam.data.catalog import open_dataset
 from memorysam.errors import DataError
+from memorysam.files import read_tensors
+from memorysam.training.loop import train
 
 from . import fakes
 
@@ -140,7 +143,7 @@ def test_a_damaged_cache_costs_time_and_nothing_else(tmp_path, damage):
 SLOW = """
 import sys, time
 from pathlib import Path
-from memorysam.config import DataSettings
+from memorysam.config import DataSettings, RunSettings, build
 from memorysam.data.cache_writer import write_cache
 from memorysam.data.catalog import open_dataset
 dataset = open_dataset(DataSettings(dataset="deliver", root=Path(sys.argv[1])), (32, 32))
@@ -212,3 +215,23 @@ def test_the_command(tmp_path, capsys):
     assert report["made"] == 2 * 6  # four modalities, label and mask
     assert main(words) == 0
     assert "12 were there" in capsys.readouterr().out
+
+
+def test_a_run_may_go_on_with_or_without_the_cache(tmp_path):
+    fakes.write_mcubes(tmp_path / "data")
+    cache = tmp_path / "cache"
+
+    def settings(chosen):
+        values = {
+            "model": {"backbone": "micro", "image_size": [32, 32], "lora_rank": 0},
+            "data": {"dataset": "mcubes", "root": str(tmp_path / "data"), "cache": str(chosen), "workers": 0},
+            "train": {"epochs": 3, "batch_size": 1},
+        }
+        return build(RunSettings, values, "test")
+
+    train(settings("off"), tmp_path / "plain", stop_after=4)
+    train(settings("off"), tmp_path / "both", stop_after=2)
+    write_cache(load("mcubes", tmp_path / "data"), cache)
+    train(settings(cache), tmp_path / "both", resume=True, stop_after=4)
+    ours, theirs = (read_tensors(tmp_path / name / "last.safetensors")[0] for name in ("both", "plain"))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)

@@ -106,6 +106,8 @@ def resolve(settings: DataSettings, beside: Path | None = None) -> DataSettings:
         DataError: there is no such dataset.yaml.
     """
     root = None if settings.root is None else settings.root.absolute()
+    if isinstance(settings.cache, Path):
+        settings = settings.model_copy(update={"cache": settings.cache.absolute()})
     if settings.dataset == SCENES:
         return settings.model_copy(update={"root": root})
     found = find_yaml(settings.dataset, beside)

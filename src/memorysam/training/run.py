@@ -21,8 +21,8 @@ from memorysam.training.tensorboard import Curves
 
 SETTINGS, LOG = "settings.yaml", "log.jsonl"
 _MAY_CHANGE = {
-    "data.dataset", "data.root", "data.workers", "train.save_every", "train.log_every", "train.tensorboard",
-    "train.device", "evaluate.batch_size",
+    "data.dataset", "data.root", "data.cache", "data.workers", "train.save_every", "train.log_every",
+    "train.tensorboard", "train.device", "evaluate.batch_size",
 }  # fmt: skip
 _PACKAGES = ("memorysam", "torch", "transformers", "accelerate", "numpy", "opencv-python-headless", "safetensors")
 
