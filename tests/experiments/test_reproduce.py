@@ -1,5 +1,7 @@
 import csv
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -187,3 +189,21 @@ def test_the_runs_header_says_how_it_was_chosen(table7):
     out, _ = table7
     scores = read_about(out / "table1/rgb-d/seed1/best.safetensors")["scores"]
     assert scores["split"] == "val"
+
+
+@pytest.mark.slow
+def test_two_processes_share_every_run_of_a_table(tmp_path):
+    """As `accelerate launch -m memorysam reproduce` does on several GPUs."""
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1",
+        "--nproc-per-node", "2",
+        "-m", "memorysam", "reproduce", "table7", "--out", str(tmp_path), "--seeds", "1", *WORDS,
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    rows = list(csv.DictReader((tmp_path / "table7.csv").open()))
+    assert all(0 < float(row["miou"]) <= 100 for row in rows)
+    header = read_about(tmp_path / "table7/memory-frozen/seed1/last.safetensors")
+    assert header["training"]["ranks"] == 2
+    log = [json.loads(line) for line in (tmp_path / "table1/rgb-d/seed1/log.jsonl").read_text().splitlines()]
+    assert len([line for line in log if "validation" in line]) == 1, "one process writes"
