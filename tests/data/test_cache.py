@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from memorysam.config import DataSettings, RunSettings, build
+from memorysam.config import DataSettings, RunSettings, build, packaged
 from memorysam.data.cache import FOLDER
 from memorysam.data.cache_writer import write_cache
 from memorysam.data.catalog import open_dataset
@@ -115,7 +115,6 @@ def test_another_way_of_reading_does_not_use_the_old_arrays(tmp_path):
     dataset = load("mcubes", tmp_path)
     write_cache(dataset, tmp_path / FOLDER)
     own = (tmp_path / "own.yaml").resolve()
-    from memorysam.config import packaged
 
     own.write_text(packaged("datasets")["mcubes"].read_text().replace("left: 192", "left: 100"))
     other = load(str(own), tmp_path)
@@ -143,7 +142,7 @@ def test_a_damaged_cache_costs_time_and_nothing_else(tmp_path, damage):
 SLOW = """
 import sys, time
 from pathlib import Path
-from memorysam.config import DataSettings, RunSettings, build
+from memorysam.config import DataSettings, RunSettings, build, packaged
 from memorysam.data.cache_writer import write_cache
 from memorysam.data.catalog import open_dataset
 dataset = open_dataset(DataSettings(dataset="deliver", root=Path(sys.argv[1])), (32, 32))
@@ -235,3 +234,26 @@ def test_a_run_may_go_on_with_or_without_the_cache(tmp_path):
     train(settings(cache), tmp_path / "both", resume=True, stop_after=4)
     ours, theirs = (read_tensors(tmp_path / name / "last.safetensors")[0] for name in ("both", "plain"))
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_whoever_reads_the_old_arrays_is_not_disturbed_by_new_ones(tmp_path):
+    """A file that shrinks under a process that has it mapped kills that process."""
+    fakes.write_mcubes(tmp_path)
+    write_cache(load("mcubes", tmp_path), tmp_path / FOLDER)
+    source = load("mcubes", tmp_path).source("train")
+    before = source.read(2, ["rgb"]).images["rgb"].copy()
+    own = tmp_path / "own.yaml"
+    own.write_text(packaged("datasets")["mcubes"].read_text().replace("left: 192", "left: 215"))
+    write_cache(load(str(own), tmp_path), tmp_path / FOLDER)
+    assert np.array_equal(source.read(2, ["rgb"]).images["rgb"], before)
+
+
+def test_arrays_that_were_deleted_are_made_again(tmp_path):
+    fakes.write_mcubes(tmp_path)
+    dataset = load("mcubes", tmp_path)
+    first = write_cache(dataset, tmp_path / FOLDER)
+    for path in (tmp_path / FOLDER).glob("val.*.bin"):
+        path.unlink()
+    again = write_cache(dataset, tmp_path / FOLDER)
+    assert (again.made, again.kept) == (2 * 6, first.made - 2 * 6)
+    assert same(everything(load("mcubes", tmp_path), "val"), everything(load("mcubes", tmp_path, cache="off"), "val"))

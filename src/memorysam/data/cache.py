@@ -123,13 +123,12 @@ def fill(
     lines, data = folder / f"{name}.jsonl", folder / f"{name}.bin"
     made = kept = 0
     with FileLock(folder / f"{name}.lock"):
-        entries = {entry.id: entry for entry in read_entries(lines, recipe)}
+        entries = {entry.id: entry for entry in read_entries(lines, recipe)} if data.exists() else {}
         valid = {id_ for id_, entry in entries.items() if id_ in samples and entry.stamp == stamp(samples[id_])}
         if not entries or len(valid) < len(entries):  # of another recipe, or with arrays that nobody will use again
             _begin(lines, data, recipe, [entries[id_] for id_ in entries if id_ in valid])
         end = max((entry.offset + entry.size for entry in entries.values() if entry.id in valid), default=0)
         with writing_to(data), data.open("r+b") as arrays, lines.open("a", encoding="utf-8") as index:
-            arrays.truncate(max(end, 0))
             for id_, paths in samples.items():
                 if id_ in valid:
                     kept += 1
@@ -174,5 +173,7 @@ def _begin(lines: Path, data: Path, recipe: str, keep: Sequence[Entry]) -> None:
     with writing_to(lines):
         content = [{"format": _FORMAT, "recipe": recipe}, *map(vars, keep)]
         temporary.write_text("".join(json.dumps(line) + "\n" for line in content), encoding="utf-8")
+        if not keep:  # a new file, never a shorter one: a process that has the old one mapped would die of it
+            data.unlink(missing_ok=True)
         temporary.replace(lines)
         data.touch()

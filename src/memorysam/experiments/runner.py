@@ -1,7 +1,7 @@
 """Running a list of runs: finished ones are skipped, started ones continued, failed ones told and left behind."""
 
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,13 +37,12 @@ class StoppedError(Exception):
         self.signal = signal
 
 
-def run_all(jobs: Sequence[Job], out: Path, beside: Mapping[str, Path] | None = None) -> list[str]:
+def run_all(jobs: Sequence[Job], out: Path) -> list[str]:
     """Run what is not finished yet, one after the other.
 
     Args:
         jobs: in their order; a job whose folder another one shares runs once.
         out: folder of all runs.
-        beside: for each job, the folder against which paths in its settings are resolved.
 
     Returns:
         Names of the jobs that failed; why is in `failed.txt` of their folders.
@@ -59,7 +58,7 @@ def run_all(jobs: Sequence[Job], out: Path, beside: Mapping[str, Path] | None = 
             continue
         say(f"run {number} of {len(unique)}: {job.name}")
         try:
-            outcome = train(job.settings, folder, resume=(folder / LAST).exists(), beside=(beside or {}).get(job.name))
+            outcome = train(job.settings, folder, resume=(folder / LAST).exists())
         except Exception as error:  # noqa: BLE001  one run that fails must not cost the others
             told = str(error) if isinstance(error, MemorySAMError) else traceback.format_exc()
             write_text(folder / FAILED, told + "\n")
