@@ -105,7 +105,9 @@ def _start_method() -> multiprocessing.context.BaseContext:
     """Start workers from a server that was made before any thread: a fork of a process with threads can hang."""
     methods = multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
-    context.set_forkserver_preload([__name__, "memorysam.data.catalog", "memorysam.data.transforms"])
+    context.set_forkserver_preload(
+        ["memorysam.data.server", __name__, "memorysam.data.catalog", "memorysam.data.transforms"]
+    )
     return context
 
 
