@@ -13,12 +13,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from memorysam.config import RunSettings, build, packaged, read_yaml
+from memorysam.config import RunSettings, packaged
 from memorysam.data.catalog import open_dataset, resolve
 from memorysam.data.dataset import Source
 from memorysam.evaluation.report import table
 from memorysam.experiments.runner import Job, run_all
 from memorysam.models.weights import read_about
+from memorysam.strict import build, read_yaml
 from memorysam.training.checkpoint import BEST, LAST
 
 VARIANTS = {"RGB + disparity": ("rgb", "disparity"), "disparity alone": ("disparity",), "RGB alone": ("rgb",)}

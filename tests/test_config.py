@@ -1,7 +1,8 @@
 import pytest
 
-from memorysam.config import RunSettings, build, read_yaml
+from memorysam.config import RunSettings
 from memorysam.errors import SettingsError
+from memorysam.strict import build, read_yaml
 
 
 @pytest.mark.parametrize(

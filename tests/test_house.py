@@ -8,13 +8,14 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "memorysam"
 FILES = {path.relative_to(SOURCE).as_posix(): path.read_text(encoding="utf-8") for path in SOURCE.rglob("*.py")}
 
-VOCABULARY = {"errors", "spec", "config", "files"}
+VOCABULARY = {"errors", "spec", "config", "strict", "files"}
 CORE = VOCABULARY | {"models", "data", "evaluation"}
 WORK = CORE | {"predict", "loading", "training"}
 MAY_IMPORT = {
     "errors": set(),
     "spec": {"errors"},
     "config": {"errors", "spec"},
+    "strict": {"errors"},
     "files": {"errors"},
     "models": VOCABULARY | {"models"},
     "data": VOCABULARY | {"data"},

@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from memorysam.config import RunSettings, build, packaged, read_yaml
+from memorysam.config import RunSettings, packaged
 from memorysam.data.dataset_file import read_layout
 from memorysam.files import read_tensors
+from memorysam.strict import build, read_yaml
 from memorysam.training.loop import train
 
 from .data import fakes

@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 import yaml
 
-from memorysam.config import RunSettings, build
+from memorysam.config import RunSettings
+from memorysam.strict import build
 
 SIZE = (64, 96)
 

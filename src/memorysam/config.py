@@ -1,22 +1,19 @@
-"""One typed tree of settings, read from strict YAML. An unknown key is an error that names the nearest known one.
+"""One typed tree of settings; `strict.py` reads it from YAML.
 
 Every field's docstring is its help text on the command line.
 """
 
-import reprlib
-from collections.abc import Callable, Hashable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from memorysam.errors import SettingsError, did_you_mean
 from memorysam.spec import STRIDE, Size
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(ge=1)]
 Count = Annotated[int, Field(ge=0)]
+SystemName = Literal["memorysam", "mle-sam", "sam-lora", "cwsam", "cmnext", "cmx", "magic", "mcubesnet", "mean-fusion"]
 
 
 class Settings(BaseModel):
@@ -28,25 +25,34 @@ class Settings(BaseModel):
 
 
 class TrainedParts(Settings):
-    """Which parts of the model train. The default is the paper's: everything but the image encoder's own weights."""
+    """Which parts of the model train, where a method has them.
+
+    The defaults are each method's own: everything but, for those that build on SAM, the image encoder's own weights.
+    """
 
     encoder: bool | None = None
-    """The image encoder's own weights; by default only where training starts from random weights."""
+    """The image encoder's own weights; by default where training starts from random weights, and in methods that do
+    not build on SAM."""
     lora: bool = True
     """The low-rank matrices in the image encoder."""
+    adapters: bool = True
+    """CWSAM's adapters and prompt generator."""
     memory: bool = True
     """Memory attention and memory encoder (the released training script freezes them)."""
+    fusion: bool = True
+    """What joins the modalities between encoder and decoder."""
     decoder: bool = True
-    """The mask decoder, except its IoU and object-score heads, which no loss reaches."""
+    """The decoder; of SAM2's mask decoder not the IoU and object-score heads, which no loss reaches."""
 
 
 class ModelSettings(Settings):
     """The network."""
 
-    name: Literal["memorysam"] = "memorysam"
+    name: SystemName = "memorysam"
     """Which method."""
-    backbone: str = "sam2-base-plus"
-    """sam2-{tiny,small,base-plus,large}, sam2.1-{tiny,small,base-plus,large}, or micro."""
+    backbone: str = "default"
+    """Size of the encoder. memorysam, mle-sam: sam2-{tiny,small,base-plus,large} or sam2.1-...; sam-lora, cwsam: sam-b;
+    cmnext, cmx, magic, mean-fusion: mit-{b0,b2,b4,b5}; mcubesnet: resnet-101; all: micro. Default: as published."""
     weights: str | None = None
     """Where training starts: a SAM2 file (.pt), a Hub directory or id, or a MemorySAM checkpoint; 'random' for none,
     which only the micro backbone does without being asked."""
@@ -208,9 +214,6 @@ class RunSettings(Settings):
     evaluate: EvaluateSettings = EvaluateSettings()
 
 
-T = TypeVar("T", bound=BaseModel)
-
-
 def packaged(kind: str = "") -> dict[str, Path]:
     """Return the settings files that come with the package by name, such as demo and table1/rgb-d; or the datasets."""
     here = Path(__file__)
@@ -223,88 +226,3 @@ def packaged(kind: str = "") -> dict[str, Path]:
             if kind or not name.startswith("datasets/"):
                 found[name] = path
     return found
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Read a YAML file that holds one mapping; tags, duplicate keys and anything executable are errors.
-
-    Raises:
-        SettingsError: no such file, not YAML, or not a mapping.
-    """
-    if not path.is_file():
-        raise SettingsError("there is no such file", where=path, fix="give the path of a YAML file")
-    try:
-        # A subclass of the safe loader: it builds plain data only.
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)  # noqa: S506
-    # Dates and numbers that are none, and lists too deep, fail in ways of their own.
-    except (yaml.YAMLError, ValueError, AttributeError, RecursionError) as error:
-        raise SettingsError(
-            "this file is not valid YAML", where=path, expected="plain settings", fix=str(error)
-        ) from None
-    if content is None:
-        return {}
-    if not isinstance(content, dict):
-        raise SettingsError("this file does not hold settings", where=path, expected="lines of the form key: value")
-    return content
-
-
-def build(kind: type[T], values: Mapping[str, Any], where: object, spell: Callable[[str], str] | None = None) -> T:
-    """Validate `values` into a `kind`.
-
-    Args:
-        kind: of settings.
-        values: of its fields.
-        where: they come from.
-        spell: how a key is written there, if not as in a file.
-
-    Raises:
-        SettingsError: the first wrong key or value, with its place, what was expected and the nearest known key.
-    """
-    try:
-        return kind.model_validate(values)
-    except ValidationError as error:
-        raise _explain(kind, error, where, spell or (lambda key: f"key {key!r}")) from None
-
-
-def _explain(
-    kind: type[BaseModel], error: ValidationError, where: object, spell: Callable[[str], str]
-) -> SettingsError:
-    """Turn pydantic's report into one message about its first entry."""
-    entries = error.errors(include_url=False)
-    entry = entries[0]
-    key = ".".join(str(part) for part in entry["loc"])
-    more = f" (and {len(entries) - 1} more)" if len(entries) > 1 else ""
-    place = f"{where}, {spell(key)}" if key else str(where)
-    if entry["type"] == "extra_forbidden":
-        known = _known_keys(kind, entry["loc"][:-1])
-        return SettingsError(
-            f"unknown setting {key!r}{more}", where=where, fix=did_you_mean(str(entry["loc"][-1]), known)
-        )
-    if entry["type"] == "missing":
-        return SettingsError(f"setting {key!r} is missing{more}", where=where, fix=f"add {key}: ...")
-    message = entry["msg"].removeprefix("Value error, ")
-    return SettingsError(f"wrong value {reprlib.repr(entry['input'])}{more}", where=place, expected=message)
-
-
-def _known_keys(kind: Any, path: tuple[int | str, ...]) -> list[str]:
-    """Return the keys that the model at `path` below `kind` knows."""
-    for part in path:
-        field = getattr(kind, "model_fields", {}).get(part)
-        if field is None:
-            return []
-        kind = field.annotation
-    return [field.alias or name for name, field in getattr(kind, "model_fields", {}).items()]
-
-
-class _StrictLoader(yaml.SafeLoader):
-    """The safe loader, except that a key given twice is an error instead of the last one winning."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen: set[object] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if isinstance(key, Hashable) and key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is given twice", key_node.start_mark)
-            if isinstance(key, Hashable):
-                seen.add(key)
-        return super().construct_mapping(node, deep)

@@ -7,11 +7,12 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 
-from memorysam.config import ModelSettings, build
+from memorysam.config import ModelSettings
 from memorysam.errors import SettingsError, WeightsError, listing
 from memorysam.models import weights
 from memorysam.predict import Predictor
 from memorysam.spec import Classes, Colour, Modality, Size, Task, as_classes, as_modality
+from memorysam.strict import build
 
 
 def load(

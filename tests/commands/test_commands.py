@@ -12,8 +12,9 @@ import yaml
 
 import memorysam
 from memorysam.cli import main
-from memorysam.config import RunSettings, build, read_yaml
+from memorysam.config import RunSettings
 from memorysam.models import weights
+from memorysam.strict import build, read_yaml
 from memorysam.training.checkpoint import LAST
 
 from ..tiny import write_dataset

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from memorysam.config import DataSettings, RunSettings, build, packaged
+from memorysam.config import DataSettings, RunSettings, packaged
 from memorysam.data.cache import FOLDER
 from memorysam.data.cache_writer import write_cache
 from memorysam.data.catalog import open_dataset
 from memorysam.errors import DataError
 from memorysam.files import read_tensors
+from memorysam.strict import build
 from memorysam.training.loop import train
 
 from . import fakes
@@ -142,7 +143,8 @@ def test_a_damaged_cache_costs_time_and_nothing_else(tmp_path, damage):
 SLOW = """
 import sys, time
 from pathlib import Path
-from memorysam.config import DataSettings, RunSettings, build, packaged
+from memorysam.config import DataSettings, RunSettings, packaged
+from memorysam.strict import build
 from memorysam.data.cache_writer import write_cache
 from memorysam.data.catalog import open_dataset
 dataset = open_dataset(DataSettings(dataset="deliver", root=Path(sys.argv[1])), (32, 32))

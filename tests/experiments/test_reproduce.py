@@ -6,12 +6,13 @@ import sys
 import pytest
 
 from memorysam.cli import main
-from memorysam.config import RunSettings, build, packaged, read_yaml
+from memorysam.config import RunSettings, packaged
 from memorysam.experiments import runner
 from memorysam.experiments.plan import TABLES
 from memorysam.experiments.reproduce import Scale, jobs_of, reproduce, table_of
 from memorysam.experiments.toy import shrink
 from memorysam.models.weights import read_about
+from memorysam.strict import build, read_yaml
 
 SMALL = Scale(toy=True, size=32, scenes=16, epochs=1, pretraining_epochs=1)
 WORDS = ["--scale", "toy", "--toy-size", "32", "--toy-scenes", "16", "--toy-epochs", "1"]

@@ -9,8 +9,7 @@ from safetensors.torch import load_file
 
 from memorysam.config import ModelSettings
 from memorysam.models import weights
-from memorysam.models.base import upsample
-from memorysam.models.formats import rename_release
+from memorysam.models.formats.sam2 import rename_release
 from memorysam.models.prototypes import PrototypeMemory
 from memorysam.models.sam2 import BACKBONES
 from memorysam.spec import Classes, Modality, Task
@@ -59,7 +58,7 @@ def test_release_outputs(shared, fill, release_file, m):
     model.eval()
     with torch.no_grad():
         output = model(images(fill, metadata, m))
-    full = upsample(output.logits, (256, 256))
+    full = output.at((256, 256))
     close(full[..., ::8, ::8], ours_of["logits_every_8th_pixel"])
     close(output.features, ours_of["mean_conv_s0_features"])
     for i, frame in enumerate(output.frames.values()):
@@ -93,7 +92,7 @@ def test_release_losses_and_gradients(shared, fill, release_file):
     labels = ours_of["labels"].long()
     output = model(images(fill, metadata, 2))
     close(output.features, ours_of["features"])
-    loss = ohem_cross_entropy(upsample(output.logits, labels.shape[-2:]), labels)
+    loss = ohem_cross_entropy(output.at(labels.shape[-2:]), labels)
     assert loss.item() == pytest.approx(float(metadata["ohem_loss"]), rel=1e-3)
     released = PrototypeMemory(25, 32, form="released")(output.features, labels)
     assert released.item() == pytest.approx(float(metadata["prototype_loss_of_released_code"]), rel=1e-3)
@@ -116,7 +115,7 @@ def release_gradients(model, names):
     ours = {name: parameter.grad for name, parameter in model.named_parameters()}
     gradients = {}
     for name, shape in names.items():
-        gradient = ours.get(rename_release(name))
+        gradient = ours.get("sam2." + rename_release(name))
         if gradient is None:
             continue
         if name.endswith("linear_b_q.weight"):

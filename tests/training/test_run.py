@@ -9,8 +9,9 @@ import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import memorysam
-from memorysam.config import RunSettings, build
+from memorysam.config import RunSettings
 from memorysam.errors import SettingsError, TrainingError
+from memorysam.strict import build
 from memorysam.training import tensorboard
 from memorysam.training.checkpoint import LAST, PREVIOUS
 from memorysam.training.loop import train

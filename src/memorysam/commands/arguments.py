@@ -10,8 +10,9 @@ from typing import Annotated, Any, TypeVar
 
 import tyro
 
-from memorysam.config import Settings, build, packaged
+from memorysam.config import Settings, packaged
 from memorysam.errors import SettingsError
+from memorysam.strict import build
 
 T = TypeVar("T")
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from memorysam.commands.arguments import find_settings, parse, print_json
-from memorysam.config import RunSettings, build, read_yaml
+from memorysam.config import RunSettings
+from memorysam.strict import build, read_yaml
 
 DESCRIPTION = """A tour in a few minutes, without a GPU, data or weights: train the micro MemorySAM on driving scenes
 that are rendered as they are needed, evaluate all four sensors, each alone and by weather, predict, and write a page of

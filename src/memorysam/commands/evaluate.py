@@ -8,8 +8,9 @@ from typing import Annotated
 import tyro
 
 from memorysam.commands.arguments import parse, print_json
-from memorysam.config import DataSettings, EvaluateSettings, build
+from memorysam.config import DataSettings, EvaluateSettings
 from memorysam.errors import DataError, SettingsError, listing
+from memorysam.strict import build
 
 DESCRIPTION = """Score a checkpoint on a split of a data set: IoU, F1 and accuracy per class and their means.
 

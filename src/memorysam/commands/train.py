@@ -8,7 +8,8 @@ from typing import Annotated
 import tyro
 
 from memorysam.commands.arguments import find_settings, parse, print_json
-from memorysam.config import RunSettings, build, read_yaml
+from memorysam.config import RunSettings
+from memorysam.strict import build, read_yaml
 
 DESCRIPTION = """Train a model. CONFIG is a settings file (only what differs from the defaults needs to be in it) or the
 name of one that comes with the package; every setting below can be changed on the command line.

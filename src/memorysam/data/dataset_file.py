@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from memorysam.config import build, read_yaml
 from memorysam.data.dataset_keys import (
     INVALID,
     LABEL,
@@ -26,6 +25,7 @@ from memorysam.data.dataset_keys import (
 from memorysam.data.template import Template, leaves_root
 from memorysam.errors import DataError, SettingsError, did_you_mean, listing
 from memorysam.spec import IGNORE, Classes
+from memorysam.strict import build, read_yaml
 
 _IGNORE_NAME = "ignore"
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from memorysam.config import EvaluateSettings
-from memorysam.models.base import SegmentationModel, upsample
+from memorysam.models.base import Segmentation, SegmentationModel, upsample
 from memorysam.spec import STRIDE, Modality, Size
 
 Images = Mapping[str, Tensor]
@@ -46,11 +46,12 @@ def _one_view(model: SegmentationModel, images: Images, size: Size, settings: Ev
         own = in_windows(model, images, model.task.image_size, settings.overlap)
         return own if own.shape[-2:] == size else upsample(own, size)
     padded, (height, width) = pad(images)
-    logits = model(padded).logits
+    output: Segmentation = model(padded)
     whole = next(iter(padded.values())).shape[-2:]
-    if tuple(whole) != (height, width):  # what was padded must be cut at the size at which it was padded
-        logits = upsample(logits, whole)[..., :height, :width]
-    return upsample(logits, size).softmax(dim=1)
+    if tuple(whole) == (height, width):
+        return output.at(size).softmax(dim=1)
+    # What was padded must be cut at the size at which it was padded.
+    return upsample(output.at(whole)[..., :height, :width], size).softmax(dim=1)
 
 
 def in_windows(model: SegmentationModel, images: Images, window: Size, overlap: float) -> Tensor:
@@ -71,8 +72,8 @@ def in_windows(model: SegmentationModel, images: Images, window: Size, overlap: 
     for top in _starts(total_h, window[0], overlap):
         for left in _starts(total_w, window[1], overlap):
             area = (..., slice(top, top + window[0]), slice(left, left + window[1]))
-            logits = model({name: image[area] for name, image in padded.items()}).logits
-            total[area] += upsample(logits, window).softmax(dim=1) * weight
+            output = model({name: image[area] for name, image in padded.items()})
+            total[area] += output.at(window).softmax(dim=1) * weight
             weights[area] += weight
     return (total / weights)[..., :height, :width]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from memorysam.config import EvaluateSettings, RunSettings, build, packaged, read_yaml
+from memorysam.config import EvaluateSettings, RunSettings, packaged
 from memorysam.data.catalog import open_dataset
 from memorysam.errors import MemorySAMError, SettingsError, did_you_mean
 from memorysam.evaluation.evaluate import evaluate
@@ -17,6 +17,7 @@ from memorysam.experiments.toy import PRETRAINED, pretraining, shrink
 from memorysam.files import write_json
 from memorysam.loading import load
 from memorysam.models.weights import read_about
+from memorysam.strict import build, read_yaml
 from memorysam.training.checkpoint import BEST
 
 TEST_SCORE = "test.json"

@@ -7,7 +7,8 @@ the micro encoder is first trained on the RGB of other scenes; every row then st
 from pathlib import Path
 from typing import Any
 
-from memorysam.config import RunSettings, build
+from memorysam.config import RunSettings
+from memorysam.strict import build
 
 SENSORS = ("rgb", "depth", "event", "lidar")
 PRETRAINED = "pretrained"

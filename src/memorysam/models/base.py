@@ -1,8 +1,10 @@
 """What all segmentation models have in common: the call, the way to three channels, the parts that train."""
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +24,16 @@ class Segmentation:
     """`[B, D, H/4, W/4]`: stride-4 features averaged over modalities."""
     frames: dict[str, object] = field(default_factory=dict)
     """What the model says of each modality by itself; its type is the model's own."""
+    align_corners: bool = False
+    """How the logits are to be upsampled, as the original system does."""
+
+    def at(self, size: Size | torch.Size) -> Tensor:
+        """Return the logits at `size` (height, width), in float32: `[B, C, H, W]`."""
+        return upsample(self.logits, size, self.align_corners)
+
+
+NOTHING = re.compile(r"(?!)")
+"""Matches no name."""
 
 
 class SegmentationModel(nn.Module, ABC):
@@ -31,6 +43,18 @@ class SegmentationModel(nn.Module, ABC):
     `H` and `W` are any multiples of 32.
     """
 
+    PARTS: ClassVar[tuple[str, ...]]
+    """What `part_of` may say. `model.train` switches encoder, lora, adapters, memory, fusion and decoder; `stem` always
+    trains, any other part never."""
+    BASE: ClassVar[tuple[str, ...]]
+    """Prefixes of the sub-modules that published weights of the backbone fill; each gets all of them."""
+    ADDED: ClassVar[re.Pattern[str]] = re.compile(r"^stems\.")
+    """Names of what the method adds: published weights of the backbone do not have it."""
+    UNUSED: ClassVar[re.Pattern[str]] = NOTHING
+    """Names, below `BASE`, of published tensors that this method has no use for."""
+    FOLLOWS_CLASSES: ClassVar[re.Pattern[str]]
+    """Names of the tensors that belong to the classes: new in a model for other ones."""
+
     task: Task
 
     @abstractmethod
@@ -38,8 +62,29 @@ class SegmentationModel(nn.Module, ABC):
         """Segment a batch."""
 
     @abstractmethod
+    def part_of(self, name: str) -> str:
+        """Return the part, one of `PARTS`, to which the parameter called `name` belongs."""
+
+    @abstractmethod
+    def settings(self) -> dict[str, object]:
+        """Return what a checkpoint must hold, besides the task and the tensors, to build this model again."""
+
     def parts(self) -> dict[str, list[nn.Parameter]]:
         """Return every parameter once, under the name of the part it belongs to."""
+        groups: dict[str, list[nn.Parameter]] = {part: [] for part in self.PARTS}
+        for name, parameter in self.named_parameters():
+            groups[self.part_of(name)].append(parameter)
+        return groups
+
+    def fit(self, name: str, tensor: Tensor, size: torch.Size) -> Tensor:  # noqa: ARG002
+        """Return a loaded tensor at the shape that this model needs, where the method says how: position tables, say.
+
+        Args:
+            name: of the tensor in this model.
+            tensor: of another shape.
+            size: the shape needed; what is returned with another one is refused.
+        """
+        return tensor
 
     def training_losses(self, output: Segmentation, labels: Tensor) -> dict[str, Tensor]:  # noqa: ARG002
         """Return the losses of this model's own, by name; the training loop weighs and adds them to the main loss.
@@ -61,10 +106,6 @@ class SegmentationModel(nn.Module, ABC):
         for part, parameters in self.parts().items():
             for parameter in parameters:
                 parameter.requires_grad_(part in parts)
-
-    def settings(self) -> dict[str, object]:
-        """Return what a checkpoint must hold, besides the task and the tensors, to build this model again."""
-        raise NotImplementedError
 
     def check_input(self, images: Mapping[str, Tensor]) -> None:
         """Raise if `images` are not what this model takes.
@@ -98,7 +139,7 @@ class SegmentationModel(nn.Module, ABC):
 
 
 class ToThree(nn.Module):
-    """The way from a modality's channels to the three of SAM2's stem: repeat, pick bands, or a learned 1x1 convolution.
+    """The way from a modality's channels to the three of an encoder: repeat, pick bands, or a learned 1x1 convolution.
 
     The learned one starts as the mean of the channels, three times.
     """
@@ -123,11 +164,11 @@ class ToThree(nn.Module):
         return image.expand(-1, 3, -1, -1)
 
 
-def upsample(logits: Tensor, size: Size | torch.Size) -> Tensor:
+def upsample(logits: Tensor, size: Size | torch.Size, align_corners: bool = False) -> Tensor:
     """Bring `[B, C, h, w]` to `size`, bilinearly and in float32: once, after everything else."""
     if tuple(logits.shape[-2:]) == tuple(size):
         return logits.float()
-    return F.interpolate(logits.float(), size=tuple(size), mode="bilinear", align_corners=False)
+    return F.interpolate(logits.float(), size=tuple(size), mode="bilinear", align_corners=align_corners)
 
 
 def count(parameters: list[nn.Parameter]) -> int:

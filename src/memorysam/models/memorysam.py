@@ -3,6 +3,7 @@
 Shapes: `B` batch, `M` modalities, `K` channels of a modality, `C` classes, `D` SAM2's width, `h, w` = `H/16, W/16`.
 """
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -36,6 +37,16 @@ class MemorySAM(SegmentationModel):
         residual: whether the prediction is the mean over modalities (Eq. 6) or the last modality's mask.
         prototypes: the training-only class memory, or none.
     """
+
+    PARTS = ("encoder", "lora", "stem", "memory", "decoder", "heads", "prompt")
+    """heads: IoU, object score, pointer projection and gate, which the released training freezes and no loss of the
+    method is for; prompt: SAM2's fixed inputs."""
+    BASE = ("sam2.",)
+    ADDED = re.compile(r"^stems\.|^prototypes\.|\.(q|v)_(down|up)$")
+    FOLLOWS_CLASSES = re.compile(
+        r"^sam2\.mask_decoder\.(mask_tokens\.weight$|output_hypernetworks_mlps\.|iou_prediction_head\.proj_out\.)"
+        r"|^prototypes\."
+    )
 
     def __init__(
         self,
@@ -114,18 +125,20 @@ class MemorySAM(SegmentationModel):
         """Return the prototype loss (Eq. 12); this also moves the global prototypes."""
         return {} if self.prototypes is None else {"prototype": self.prototypes(output.features, labels)}
 
-    def parts(self) -> dict[str, list[nn.Parameter]]:
-        """Return the parameters by part.
-
-        encoder, lora, stem, memory (attention and encoder), decoder; heads (IoU, object score, pointer projection and
-        gate), which the released training freezes and no loss of the method is for; prompt (SAM2's fixed inputs).
-        """
-        groups: dict[str, list[nn.Parameter]] = {
-            part: [] for part in ("encoder", "lora", "stem", "memory", "decoder", "heads", "prompt")
-        }
-        for name, parameter in self.named_parameters():
-            groups[_part_of(name)].append(parameter)
-        return groups
+    def part_of(self, name: str) -> str:
+        """Return the part of a parameter."""
+        if name.startswith("stems."):
+            return "stem"
+        if name.rsplit(".", 1)[-1] in LORA_TENSORS:
+            return "lora"
+        if any(head in name for head in _HEADS):
+            return "heads"
+        if any(name.startswith(f"sam2.{memory}") for memory in _MEMORY):
+            return "memory"
+        for prefix, part in (("vision_encoder", "encoder"), ("mask_decoder", "decoder")):
+            if name.startswith(f"sam2.{prefix}"):
+                return part
+        return "prompt"
 
     def recompute_activations(self, enabled: bool) -> None:
         """Trade time for memory in training: recompute the image encoder's activations in the backward pass."""
@@ -154,19 +167,3 @@ class MemorySAM(SegmentationModel):
 
 _HEADS = ("iou_prediction_head", "pred_obj_score_head", "object_pointer_proj", "no_object_pointer", "occlusion")
 _MEMORY = ("memory_attention", "memory_encoder", "memory_temporal", "no_memory_embedding", "temporal_positional")
-
-
-def _part_of(name: str) -> str:
-    """Return the part to which the parameter called `name` belongs."""
-    if name.startswith("stems."):
-        return "stem"
-    if name.rsplit(".", 1)[-1] in LORA_TENSORS:
-        return "lora"
-    if any(head in name for head in _HEADS):
-        return "heads"
-    if any(name.startswith(f"sam2.{memory}") for memory in _MEMORY):
-        return "memory"
-    for prefix, part in (("vision_encoder", "encoder"), ("mask_decoder", "decoder")):
-        if name.startswith(f"sam2.{prefix}"):
-            return part
-    return "prompt"

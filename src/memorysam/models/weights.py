@@ -7,30 +7,33 @@ that lists it.
 import re
 import warnings
 import zipfile
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from memorysam.config import ModelSettings, build
+from memorysam.config import ModelSettings
 from memorysam.errors import WeightsError, listing
 from memorysam.files import read_header, read_tensors, write_tensors
 from memorysam.models.base import SegmentationModel
-from memorysam.models.factory import create
-from memorysam.models.formats import REHEADED, Translated, translate
+from memorysam.models.factory import SYSTEMS, create
+from memorysam.models.formats import KNOWN, translate
+from memorysam.models.formats.translated import Translated
 from memorysam.models.lora import require_unmerged
 from memorysam.spec import Task
+from memorysam.strict import build
 
 FORMAT = 1
 CHECKPOINTS = ("best.safetensors", "last.safetensors")
 """What a run folder is asked for, in this order."""
 
 _PICKLED = (".pt", ".pth", ".bin", ".ckpt", ".tar")
-_NEW_IN_SAM2 = re.compile(r"^stems\.|^prototypes\.|\.(q|v)_(down|up)$")
 _NEW_IN_RELEASE = re.compile(r"^stems\.|^prototypes\.")
+"""What this package adds to the published systems: other ways to three channels, the paper's form of prototypes."""
 
 
 @dataclass(frozen=True)
@@ -44,11 +47,13 @@ class LoadReport:
     unused: tuple[str, ...]
     frozen: int
     trainable: int
+    groups: dict[str, int] = field(default_factory=dict)
+    """Number of new tensors by part."""
 
     def __str__(self) -> str:
         text = f"{self.source}: {self.kind}; tensors: {self.loaded} loaded, {len(self.new)} new"
         if self.new:
-            text += f" ({_summary(self.new)})"
+            text += f" ({', '.join(f'{part} {amount}' for part, amount in self.groups.items())})"
         if self.unused:
             text += f", {len(self.unused)} not needed"
         return f"{text}; {self.frozen} frozen, {self.trainable} trainable"
@@ -60,12 +65,12 @@ def load(
     """Build a model from a file, a folder or a Hub id, and say what was loaded.
 
     Args:
-        source: our checkpoint (`.safetensors`, or a run folder: its best, else its last), a SAM2 folder or Hub id in
-            `transformers` format, Meta's `.pt`, or a checkpoint of the authors' release.
+        source: our checkpoint (`.safetensors`, or a run folder: its best, else its last), a released checkpoint of a
+            system, or weights of its backbone: a `.pt` or `.pth`, a folder or a Hub id in `transformers` format.
         task: modalities, classes and image size. Our checkpoints carry theirs; for them, None, or what the model shall
             do from now on. All others need one.
         settings: of the model, for what the file does not fix; `backbone` and `weights` are taken from the file.
-        rehead: allow another number of classes than a MemorySAM checkpoint has, with a new decoder head.
+        rehead: allow other classes than a checkpoint of ours has, with a new decoder head.
 
     Raises:
         WeightsError: nothing there, an unknown format, or any tensor missing, unexpected or of another shape.
@@ -76,28 +81,44 @@ def load(
         found = _ours(path)
         wanted = ModelSettings(**header["model"]) if settings is None else settings
         carried = build(Task, header["task"], path)
-        may_be_new = _NEW_IN_SAM2
         task = task or carried
         new_head = rehead and task.classes.names != carried.classes.names
         if not new_head:
             _same_classes(carried, task, path)
     else:
         found = published(path)
-        wanted = settings or ModelSettings()
+        wanted = settings or ModelSettings(name=found.system or "memorysam")
         if task is None:
             raise WeightsError(
                 f"this file holds {found.kind}, which does not say what its {found.masks} masks and its images are",
                 where=path,
                 fix="give modalities=[...], classes=[...] and image_size=...",
             )
-        release = "MemorySAM" in found.kind
-        may_be_new = _NEW_IN_RELEASE if release else _NEW_IN_SAM2
-        new_head = not release and found.masks != len(task.classes)
-        if release:
-            wanted = wanted.model_copy(update={"lora_rank": _lora_rank(found)})
-    wanted = wanted.model_copy(update={"backbone": found.backbone})
+        new_head = found.system is None and found.masks != len(task.classes)
+    _same_system(found, wanted, path)
+    wanted = wanted.model_copy(update={"backbone": found.backbone, **found.settings})
     model = create(wanted, task, from_scratch=False)
-    return model, _fill(model, found, path, may_be_new, new_head)
+    return model, _fill(model, found, path, new_head, ours=header is not None and "model" in header)
+
+
+def _same_system(found: Translated, wanted: ModelSettings, path: Path) -> None:
+    """Raise if a file cannot be the start of the model wanted."""
+    if found.system is not None and found.system != wanted.name:
+        raise WeightsError(
+            f"this file holds another system: {found.system}",
+            where=path,
+            expected=f"weights for {wanted.name}, which model.name asks for",
+            fix=f"set model.name to {found.system}",
+        )
+    family = SYSTEMS[wanted.name].family
+    if found.family != family:
+        fitting = [name for name, system in SYSTEMS.items() if system.family == found.family]
+        raise WeightsError(
+            f"this file holds {found.kind}, with which {wanted.name} cannot start",
+            where=path,
+            expected=f"weights of the {family} family",
+            fix=f"set model.name to one of: {', '.join(fitting)}",
+        )
 
 
 def carried_task(path: Path) -> Task | None:
@@ -208,7 +229,7 @@ def published(path: Path) -> Translated:
         raise WeightsError(
             "these weights are not of a known kind",
             where=path,
-            expected="SAM2 (Meta .pt or transformers), the MemorySAM release, or a memorysam checkpoint",
+            expected=f"{KNOWN}, or a memorysam checkpoint",
             fix=f"the file has {len(state)} tensors: {listing(state, 4)}",
         )
     return found
@@ -218,9 +239,16 @@ def _ours(path: Path) -> Translated:
     tensors, head = read_tensors(path)
     if head is None or head.get("format") != FORMAT:
         raise WeightsError(f"this checkpoint has format {head and head.get('format')}", where=path, expected=FORMAT)
-    tokens = tensors["sam2.mask_decoder.mask_tokens.weight"]
     model = {name: tensor for name, tensor in tensors.items() if not name.startswith("training/")}
-    return Translated("memorysam checkpoint", head["model"]["backbone"], model, masks=len(tokens) - 1)
+    settings = ModelSettings(**head["model"])
+    return Translated(
+        f"{settings.name} checkpoint",
+        SYSTEMS[settings.name].family,
+        settings.backbone,
+        model,
+        masks=len(head["task"]["classes"]["names"]),
+        system=settings.name,
+    )
 
 
 def _same_classes(carried: Task, task: Task, path: Path) -> None:
@@ -234,21 +262,24 @@ def _same_classes(carried: Task, task: Task, path: Path) -> None:
     )
 
 
-def _lora_rank(found: Translated) -> int:
-    return next((len(tensor) for name, tensor in found.tensors.items() if name.endswith("q_down")), 0)
-
-
-def _fill(
-    model: SegmentationModel, found: Translated, path: Path, may_be_new: re.Pattern[str], new_head: bool
-) -> LoadReport:
+def _fill(model: SegmentationModel, found: Translated, path: Path, new_head: bool, ours: bool) -> LoadReport:
     """Copy the tensors into the model; everything that does not fit is on a named list or an error."""
     own = model.state_dict()
-    theirs = {k: v for k, v in found.tensors.items() if not (new_head and REHEADED.match(k))}
+    whole = found.system is not None
+    theirs = found.tensors if whole else {p + name: t for p in model.BASE for name, t in found.tensors.items()}
+    may_be_new = (
+        re.compile(f"{model.ADDED.pattern}|{_NEW_IN_RELEASE.pattern}") if ours or not whole else _NEW_IN_RELEASE
+    )
+    follows = model.FOLLOWS_CLASSES
     # What this model was built without, the file may still have: deltas, prototypes, another modality's stem.
-    unused = found.unused + [name for name in theirs if name not in own and may_be_new.search(name)]
-    new = [n for n in own if n not in theirs and (may_be_new.search(n) or (new_head and REHEADED.match(n)))]
+    unused = [n for n in theirs if n not in own and (may_be_new.search(n) or (not whole and model.UNUSED.search(n)))]
+    theirs = {n: t for n, t in theirs.items() if n not in unused and not (new_head and follows.search(n))}
+    theirs = {
+        n: t if n not in own or own[n].shape == t.shape else model.fit(n, t, own[n].shape) for n, t in theirs.items()
+    }
+    new = [n for n in own if n not in theirs and (may_be_new.search(n) or (new_head and follows.search(n)))]
     missing = [name for name in own if name not in theirs and name not in new]
-    unexpected = [name for name in theirs if name not in own and name not in unused]
+    unexpected = [name for name in theirs if name not in own]
     reshaped = [
         f"{name} {list(theirs[name].shape)} instead of {list(own[name].shape)}"
         for name in own
@@ -272,9 +303,21 @@ def _fill(
                 own[name].copy_(theirs[name])
     trainable = sum(p.requires_grad for p in model.parameters())
     frozen = sum(not p.requires_grad for p in model.parameters())
-    loaded = len(own) - len(new)
     kind = f"{found.kind}, {found.backbone}"
-    return LoadReport(path.name, kind, loaded, tuple(new), tuple(unused), frozen, trainable)
+    groups = Counter(_group(model, name) for name in new)
+    return LoadReport(
+        path.name, kind, len(own) - len(new), tuple(new), tuple(found.unused + unused), frozen, trainable, dict(groups)
+    )
+
+
+def _group(model: SegmentationModel, name: str) -> str:
+    """Return what a tensor belongs to, for people: a part of the model, or its prototypes."""
+    if name.startswith("prototypes."):
+        return "prototypes"
+    if model.FOLLOWS_CLASSES.search(name):
+        return "decoder head"
+    part = model.part_of(name)
+    return {"lora": "LoRA", "stem": "stems"}.get(part, part)
 
 
 def _fetch(name: str) -> Path:
@@ -292,13 +335,3 @@ def _fetch(name: str) -> Path:
             where=name,
             fix=str(error).splitlines()[0],
         ) from None
-
-
-def _summary(names: tuple[str, ...]) -> str:
-    groups = {"LoRA": 0, "decoder head": 0, "stems": 0, "prototypes": 0}
-    for name in names:
-        lora = re.search(r"\.(q|v)_(down|up)$", name)
-        first = name.split(".")[0]
-        group = "LoRA" if lora else first if first in groups else "decoder head"
-        groups[group] += 1
-    return ", ".join(f"{group} {amount}" for group, amount in groups.items() if amount)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from memorysam.models.base import Segmentation, SegmentationModel, upsample
+from memorysam.models.base import Segmentation, SegmentationModel
 from memorysam.spec import IGNORE
 
 
@@ -52,7 +52,7 @@ def training_loss(
         probability: see `ohem_cross_entropy`.
         least: see `ohem_cross_entropy`.
     """
-    main = ohem_cross_entropy(upsample(output.logits, labels.shape[-2:]), labels, probability, least)
+    main = ohem_cross_entropy(output.at(labels.shape[-2:]), labels, probability, least)
     terms = {"ohem": main, **model.training_losses(output, labels)}
     total = main + weight * sum((term for name, term in terms.items() if name != "ohem"), start=torch.zeros_like(main))
     return total, {name: term.detach() for name, term in terms.items()}

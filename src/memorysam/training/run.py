@@ -13,9 +13,10 @@ from typing import Any
 import torch
 import yaml
 
-from memorysam.config import RunSettings, build, read_yaml
+from memorysam.config import RunSettings
 from memorysam.errors import SettingsError, TrainingError
 from memorysam.files import append_line, make_folder, remove_leftovers, write_json, write_text
+from memorysam.strict import build, read_yaml
 from memorysam.training.checkpoint import LAST, PREVIOUS
 from memorysam.training.tensorboard import Curves
 

@@ -10,8 +10,7 @@ from memorysam.config import RunSettings, TrainSettings
 from memorysam.errors import SettingsError
 from memorysam.models import weights
 from memorysam.models.base import SegmentationModel
-from memorysam.models.factory import create
-from memorysam.models.sam2 import backbone
+from memorysam.models.factory import backbone_of, create
 from memorysam.spec import Task
 from memorysam.training.progress import say
 
@@ -51,10 +50,10 @@ def start(settings: RunSettings, task: Task, quiet: bool = False) -> Segmentatio
         SettingsError: an unknown backbone, or one that is of no use without weights, and no weights.
     """
     chosen = settings.model
-    backbone(chosen.backbone)
-    if chosen.weights is None and chosen.backbone != "micro":
+    backbone = backbone_of(chosen)
+    if chosen.weights is None and backbone != "micro":
         raise SettingsError(
-            f"the backbone {chosen.backbone} needs pretrained weights",
+            f"the backbone {backbone} needs pretrained weights",
             where="model.weights",
             expected="a SAM2 file (.pt), a Hub directory or id, or a MemorySAM checkpoint",
             fix="for example --model.weights facebook/sam2.1-hiera-base-plus; 'random' trains without",

@@ -1,32 +1,13 @@
-"""Published checkpoint formats: their names of tensors, translated to this package's.
-
-Known: SAM2 in `transformers` format, Meta's `.pt` files of SAM 2.0 and 2.1, checkpoints of the authors' MemorySAM
-release, and our own. Nothing is guessed: a tensor is translated, or named as unused with its reason, or left over as
-unexpected.
-"""
+"""SAM2's files: in `transformers` format, Meta's `.pt` files of SAM 2.0 and 2.1, and the authors' MemorySAM release."""
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
+from memorysam.models.formats.translated import Translated
 from memorysam.models.sam2 import BACKBONES, Backbone
-
-
-@dataclass
-class Translated:
-    """A state dict under our names."""
-
-    kind: str
-    backbone: str
-    tensors: dict[str, Tensor]
-    masks: int
-    """Number of masks of the mask decoder: SAM2's 3, or the number of classes."""
-    unused: list[str] = field(default_factory=list)
-    """Tensors that the method has no use for."""
-
 
 # Meta's names to those of `transformers`, which are ours. Order matters: the first rule that fits is applied.
 _THREE_LAYERS = r"(output_hypernetworks_mlps\.\d+|iou_prediction_head|pred_obj_score_head|object_pointer_proj)"
@@ -85,16 +66,9 @@ _HUB_UNUSED = re.compile(
 )
 _LORA = {"linear_a_q.weight": "q_down", "linear_b_q.weight": "q_up", "linear_a_v.weight": "v_down", "linear_b_v.weight": "v_up"}  # fmt: skip
 
-REHEADED = re.compile(
-    r"^sam2\.mask_decoder\.(mask_tokens\.weight$|output_hypernetworks_mlps\.|iou_prediction_head\.proj_out\.)"
-    r"|^prototypes\."
-)
-"""What follows the classes and is new in a re-headed model: the decoder's mask tokens and their heads, prototypes."""
-
 
 def translate(state: Mapping[str, Tensor]) -> Translated | None:
-    """Recognise a state dict and translate its names; None where it is none of the known kinds."""
-    state = {name.removeprefix("module."): tensor for name, tensor in state.items()}  # saved from inside DDP
+    """Recognise a state dict and translate its names; None where it is none of these kinds."""
     if "vision_encoder.backbone.pos_embed" in state:
         return _from_hub(state)
     if "image_encoder.trunk.pos_embed" in state:
@@ -107,9 +81,7 @@ def translate(state: Mapping[str, Tensor]) -> Translated | None:
 def _from_hub(state: Mapping[str, Tensor]) -> Translated | None:
     unused = [name for name in state if _HUB_UNUSED.match(name)]
     tensors = {
-        "sam2." + re.sub(r"^prompt_encoder\.", "", name): tensor
-        for name, tensor in state.items()
-        if not _HUB_UNUSED.match(name)
+        re.sub(r"^prompt_encoder\.", "", name): tensor for name, tensor in state.items() if not _HUB_UNUSED.match(name)
     }
     return _known_size("SAM2 (transformers)", tensors, unused)
 
@@ -127,7 +99,12 @@ def _from_release(state: Mapping[str, Tensor]) -> Translated | None:
     for name in [name for name in tensors if name.endswith((".q_up", ".v_up"))]:
         width = tensors[name.rsplit(".", 1)[0] + ".weight"].shape[0] // 3
         tensors[name] = _widen(tensors[name], width, at_end=name.endswith(".v_up"))
-    return _known_size("MemorySAM (authors' release)", tensors, unused)
+    found = _known_size("MemorySAM (authors' release)", tensors, unused)
+    if found is not None:
+        rank = next((len(tensor) for name, tensor in tensors.items() if name.endswith("q_down")), 0)
+        found.system, found.settings = "memorysam", {"lora_rank": rank}
+        found.tensors = {f"sam2.{name}": tensor for name, tensor in tensors.items()}
+    return found
 
 
 def _widen(up: Tensor, width: int, at_end: bool) -> Tensor:
@@ -140,17 +117,17 @@ def _widen(up: Tensor, width: int, at_end: bool) -> Tensor:
 
 
 def rename_meta(name: str) -> str:
-    """Return our name of the tensor that Meta's SAM2 files call `name`."""
+    """Return our name, within the SAM2 parts, of the tensor that Meta's files call `name`."""
     for rules in (_META_PREFIXES, _META_INNER):
         for pattern, replacement in rules:
             name, hits = re.subn(pattern, replacement, name)
             if hits:
                 break
-    return f"sam2.{name}"
+    return name
 
 
 def rename_release(name: str) -> str:
-    """Return our name of the tensor that the authors' MemorySAM checkpoints call `name`."""
+    """Return the same of the tensor that the authors' MemorySAM checkpoints call `name`."""
     name = name.removeprefix("sam.").replace(".attn.qkv.qkv.", ".attn.qkv.")
     for theirs, ours in _LORA.items():
         name = name.replace(f".attn.qkv.{theirs}", f".attn.qkv.{ours}")
@@ -159,11 +136,11 @@ def rename_release(name: str) -> str:
 
 def _known_size(kind: str, tensors: dict[str, Tensor], unused: list[str]) -> Translated | None:
     """Find the backbone that these tensors belong to by their shapes; None where there is none."""
-    prefix = "sam2.vision_encoder.backbone."
+    prefix = "vision_encoder.backbone."
     embed = tensors[prefix + "pos_embed"].shape[1]
     blocks = {int(found[1]) for name in tensors if (found := re.match(rf"{re.escape(prefix)}blocks\.(\d+)\.", name))}
-    newer = "sam2.occlusion_spatial_embedding_parameter" in tensors
-    tokens = tensors.get("sam2.mask_decoder.mask_tokens.weight")
+    newer = "occlusion_spatial_embedding_parameter" in tensors
+    tokens = tensors.get("mask_decoder.mask_tokens.weight")
 
     def fits(sizes: Backbone) -> bool:
         return sizes.embed[0] == embed and sum(sizes.blocks) == len(blocks) and sizes.version_2_1 == newer
@@ -171,4 +148,4 @@ def _known_size(kind: str, tensors: dict[str, Tensor], unused: list[str]) -> Tra
     names = [name for name, sizes in BACKBONES.items() if fits(sizes)]
     if not names or tokens is None:
         return None
-    return Translated(kind, names[0], tensors, masks=len(tokens) - 1, unused=unused)
+    return Translated(kind, "sam2", names[0], tensors, masks=len(tokens) - 1, unused=unused)

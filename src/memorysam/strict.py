@@ -1,0 +1,101 @@
+"""Strict reading: a YAML file with nothing executable in it, and values into typed settings.
+
+Whatever is wrong becomes one error that names the place, what was expected, and the nearest known key.
+"""
+
+import reprlib
+from collections.abc import Callable, Hashable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from memorysam.errors import SettingsError, did_you_mean
+
+T = TypeVar("T", bound=BaseModel)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML file that holds one mapping; tags, duplicate keys and anything executable are errors.
+
+    Raises:
+        SettingsError: no such file, not YAML, or not a mapping.
+    """
+    if not path.is_file():
+        raise SettingsError("there is no such file", where=path, fix="give the path of a YAML file")
+    try:
+        # A subclass of the safe loader: it builds plain data only.
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)  # noqa: S506
+    # Dates and numbers that are none, and lists too deep, fail in ways of their own.
+    except (yaml.YAMLError, ValueError, AttributeError, RecursionError) as error:
+        raise SettingsError(
+            "this file is not valid YAML", where=path, expected="plain settings", fix=str(error)
+        ) from None
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise SettingsError("this file does not hold settings", where=path, expected="lines of the form key: value")
+    return content
+
+
+def build(kind: type[T], values: Mapping[str, Any], where: object, spell: Callable[[str], str] | None = None) -> T:
+    """Validate `values` into a `kind`.
+
+    Args:
+        kind: of settings.
+        values: of its fields.
+        where: they come from.
+        spell: how a key is written there, if not as in a file.
+
+    Raises:
+        SettingsError: the first wrong key or value, with its place, what was expected and the nearest known key.
+    """
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        raise _explain(kind, error, where, spell or (lambda key: f"key {key!r}")) from None
+
+
+def _explain(
+    kind: type[BaseModel], error: ValidationError, where: object, spell: Callable[[str], str]
+) -> SettingsError:
+    """Turn pydantic's report into one message about its first entry."""
+    entries = error.errors(include_url=False)
+    entry = entries[0]
+    key = ".".join(str(part) for part in entry["loc"])
+    more = f" (and {len(entries) - 1} more)" if len(entries) > 1 else ""
+    place = f"{where}, {spell(key)}" if key else str(where)
+    if entry["type"] == "extra_forbidden":
+        known = _known_keys(kind, entry["loc"][:-1])
+        return SettingsError(
+            f"unknown setting {key!r}{more}", where=where, fix=did_you_mean(str(entry["loc"][-1]), known)
+        )
+    if entry["type"] == "missing":
+        return SettingsError(f"setting {key!r} is missing{more}", where=where, fix=f"add {key}: ...")
+    message = entry["msg"].removeprefix("Value error, ")
+    return SettingsError(f"wrong value {reprlib.repr(entry['input'])}{more}", where=place, expected=message)
+
+
+def _known_keys(kind: Any, path: tuple[int | str, ...]) -> list[str]:
+    """Return the keys that the model at `path` below `kind` knows."""
+    for part in path:
+        field = getattr(kind, "model_fields", {}).get(part)
+        if field is None:
+            return []
+        kind = field.annotation
+    return [field.alias or name for name, field in getattr(kind, "model_fields", {}).items()]
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """The safe loader, except that a key given twice is an error instead of the last one winning."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[object] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if isinstance(key, Hashable) and key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is given twice", key_node.start_mark)
+            if isinstance(key, Hashable):
+                seen.add(key)
+        return super().construct_mapping(node, deep)
