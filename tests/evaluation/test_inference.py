@@ -14,6 +14,8 @@ from memorysam.spec import Modality, Task, as_classes
 class PixelModel(SegmentationModel):
     """Its logits at a place are the image's average over the 4x4 pixels there: it sees nothing else."""
 
+    PARTS = ("all",)
+
     def __init__(self, size=(64, 64)):
         super().__init__()
         names = as_classes(["a", "b", "c"])
@@ -27,8 +29,11 @@ class PixelModel(SegmentationModel):
         logits = F.avg_pool2d(images["x"], 4)
         return Segmentation(logits, logits)
 
-    def parts(self):
-        return {"all": list(self.parameters())}
+    def part_of(self, name):
+        return "all"
+
+    def settings(self):
+        return {}
 
 
 def blocks(height, width):
