@@ -31,7 +31,7 @@ MAY_IMPORT = {
     "__init__": {"errors", "spec", "predict", "loading"},
 }
 ONLY_IN = {
-    "transformers": {"models/sam2.py", "models/weights.py"},
+    "transformers": {"models/mit.py", "models/sam.py", "models/sam2.py", "models/sam2_sizes.py", "models/weights.py"},
     "cv2": {name for name in FILES if name.startswith(("data/", "evaluation/"))},
     "tyro": {name for name in FILES if name.startswith("commands/")},
 }

@@ -13,7 +13,7 @@ from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoModel
 import memorysam
 from memorysam.config import EvaluateSettings, ModelSettings
 from memorysam.errors import DataError, InputError, WeightsError
-from memorysam.models import sam2, weights
+from memorysam.models import sam2_sizes, weights
 from memorysam.models.factory import create
 from memorysam.predict import match, predict_files
 from memorysam.spec import Modality, Task, as_classes, camera
@@ -339,7 +339,7 @@ def test_one_setting_given_leaves_the_others_as_the_checkpoint_has_them(tmp_path
 @pytest.mark.slow
 def test_for_a_file_that_says_nothing_names_are_enough(tmp_path):
     """They stand for what `spec.as_modality` says; mappings say more."""
-    Sam2VideoModel(sam2._config(sam2.BACKBONES["sam2.1-tiny"], 3, 0.1)).save_pretrained(tmp_path)
+    Sam2VideoModel(sam2_sizes.configuration(sam2_sizes.BACKBONES["sam2.1-tiny"], 3, 0.1)).save_pretrained(tmp_path)
     with pytest.raises(WeightsError, match=r"give modalities=\[...\], classes=\[...\] and image_size"):
         memorysam.load(tmp_path, verbose=False)
     depth = {"name": "depth", "channels": 1, "high": 65535}

@@ -25,6 +25,11 @@ def test_way_to_three_channels_has_a_default_for_any_number():
         ({"name": "d", "channels": 2, "stem": (0, 1, 2)}, "outside 0..1"),
         ({"name": "d", "colour": 1}, "not permitted"),
         ({"name": "d", "high": float("nan")}, "finite"),
+        ({"name": "d", "role": "regions", "channels": 3}, "'channels: 3' would change the numbers of regions"),
+        ({"name": "d", "role": "regions", "high": 255}, "'high: 255.0' would change"),
+        ({"name": "d", "role": "regions", "interpolation": "bilinear"}, "'interpolation: bilinear' would"),
+        ({"name": "d", "role": "regions", "photometric": True}, "'photometric: True' would"),
+        ({"name": "d", "role": "regions", "fill": 255}, "'fill: 255.0' would"),
     ],
 )
 def test_contradictions_are_refused(fields, words):
@@ -67,6 +72,31 @@ def test_plain_values_become_spec():
     assert as_modality("depth") == Modality(name="depth")
     assert as_modality({"name": "d", "channels": 1}).stem == "repeat"
     assert as_classes({"a": (1, 2, 3), "b": (4, 5, 6)}).colors == ((1, 2, 3), (4, 5, 6))
+
+
+def test_a_map_of_regions_needs_nothing_but_its_role():
+    regions = Modality(name="r", role="regions")
+    assert (regions.channels, regions.interpolation, regions.photometric, regions.fill) == (1, "nearest", False, 0)
+    assert (regions.low, regions.high, regions.mean, regions.std) == (0, 1, (0,), (1,))
+    assert Modality.model_validate_json(regions.model_dump_json()) == regions
+
+
+def test_a_model_sees_the_sensors_named_in_its_order_and_always_its_regions():
+    modalities = (camera("rgb"), Modality(name="map", role="regions"), Modality(name="depth"))
+    task = Task(modalities=modalities, classes=as_classes(["a", "b"]), image_size=(32, 32))
+    assert task.names == ("rgb", "map", "depth")
+    assert (task.sensors, task.regions) == (("rgb", "depth"), ("map",))
+    for names, seen in (
+        (["depth"], ["map", "depth"]),
+        (["depth", "rgb"], ["rgb", "map", "depth"]),
+        (["map", "rgb"], ["rgb", "map"]),
+        (None, ["rgb", "map", "depth"]),
+    ):
+        assert [m.name for m in task.seeing(names)] == seen
+    with pytest.raises(SettingsError, match=r"no sensor is named, but map\n.*rgb, depth"):
+        task.seeing(["map"])
+    with pytest.raises(SettingsError, match="did you mean 'depth'"):
+        task.seeing(["dept"])
 
 
 def test_task_survives_json():

@@ -19,6 +19,7 @@ VERBS = {
     "check-data": "look for mistakes in a data set before training on it",
     "cache": "decode a data set once, for faster reading",
     "reproduce": "run a table of the paper and set it beside what was published",
+    "compare": "train and score all systems on the same scenes: one table, one curve",
     "make-scenes": "write the built-in driving scenes to disk, in DELIVER's layout",
     "info": "say what a checkpoint or a model is made of",
 }

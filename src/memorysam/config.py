@@ -6,7 +6,7 @@ Every field's docstring is its help text on the command line.
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from memorysam.spec import STRIDE, Size
 
@@ -52,16 +52,18 @@ class ModelSettings(Settings):
     """Which method."""
     backbone: str = "default"
     """Size of the encoder. memorysam, mle-sam: sam2-{tiny,small,base-plus,large} or sam2.1-...; sam-lora, cwsam: sam-b;
-    cmnext, cmx, magic, mean-fusion: mit-{b0,b2,b4,b5}; mcubesnet: resnet-101; all: micro. Default: as published."""
+    cmnext, cmx, magic, mean-fusion: mit-{b0 to b5}; mcubesnet: resnet-101; all: micro. Default: as published."""
     weights: str | None = None
-    """Where training starts: a SAM2 file (.pt), a Hub directory or id, or a MemorySAM checkpoint; 'random' for none,
-    which only the micro backbone does without being asked."""
+    """Where training starts: weights of the backbone (SAM2, SAM, MiT, ResNet: a .pt or .pth, a Hub directory or id), a
+    released checkpoint of the system, or one of ours; 'random' for none, which only the micro backbone does unasked."""
     rehead: bool = False
-    """Start from a MemorySAM checkpoint of other classes, with a new decoder head."""
+    """Start from a checkpoint of ours for other classes, with a new decoder head."""
     image_size: Size = (1024, 1024)
     """Height and width of what the network sees, multiples of 32."""
     lora_rank: Count = 4
     """Rank of the low-rank matrices on q and v; 0 for none."""
+    experts: Positive = 2
+    """MLE-SAM: how many sensors the router keeps at most."""
     memory: bool = True
     """Whether later modalities attend to the memory of earlier ones."""
     residual: bool = True
@@ -73,7 +75,21 @@ class ModelSettings(Settings):
     prototype_momentum: Annotated[float, Field(gt=0, le=1)] = 0.2
     """Weight of the newest prototype in the moving average."""
     dropout: Fraction = 0.1
-    """Dropout in memory attention while training."""
+    """Dropout while training, in memory attention, and in SegFormer's head where there is one."""
+    drop_path: Fraction = 0.1
+    """cmnext, cmx, magic, mean-fusion: share of the samples for which the encoder's last block is left out in training;
+    less in earlier ones."""
+    selection_weight: Annotated[float, Field(ge=0)] = 1.0
+    """magic: weight of the loss of the best and the worst sensor, within train.prototype_weight; 0 for none."""
+    consistency_weight: Annotated[float, Field(ge=0)] = 1.0
+    """magic: weight of the loss that makes the sensors agree that are neither best nor worst, within
+    train.prototype_weight; it takes four sensors or more. 0 for none."""
+    scrambled_tokens: bool = False
+    """cwsam, cmnext: repeat an accident of the released code, in which tokens hold values of others (cwsam: those that
+    prompts are made of; cmnext: those of further sensors, where there are several); its weights need it, and bring it
+    with them."""
+    filters: Positive = 3
+    """mcubesnet: filter responses for each that is kept in a region; 1 keeps all, whatever the regions."""
     train: TrainedParts = TrainedParts()
 
     @field_validator("image_size")
@@ -133,6 +149,13 @@ class AugmentSettings(Settings):
         return scale
 
 
+_ONLY_WITH = {
+    "momentum": ("optimizer", "sgd"), "power": ("schedule", "poly"), "lr_min": ("schedule", "cosine"),
+    "ohem_probability": ("loss", "ohem"), "ohem_least": ("loss", "ohem"),
+}  # fmt: skip
+"""Options of training that mean nothing but with one choice of another."""
+
+
 class TrainSettings(Settings):
     """The optimisation; defaults are the paper's for DELIVER with all four modalities."""
 
@@ -142,16 +165,28 @@ class TrainSettings(Settings):
     """Samples in one step, over all processes and accumulated passes."""
     accumulate: Positive = 1
     """Forward passes that make up one step; divides the batch."""
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    """AdamW, or stochastic gradient descent with momentum."""
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """Momentum of sgd; 0 for none."""
     lr: Annotated[float, Field(gt=0)] = 6e-4
     """Learning rate after warm-up."""
+    lr_factors: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
+    """Factors on the learning rate by part of the model, such as 10 for the decoder; 1 for parts that are not named.
+    memorysam info lists the parts of a model."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
-    """AdamW's weight decay; one-dimensional parameters have none."""
+    """Weight decay, with sgd that of the gradient (an L2 penalty); one-dimensional parameters have none."""
+    schedule: Literal["poly", "cosine"] = "poly"
+    """The learning rate after warm-up: polynomial decay, which would reach 0 one epoch after the last, or half a cosine
+    down to lr_min at the last step."""
     warmup_epochs: Annotated[float, Field(ge=0)] = 10
     """Length of the linear warm-up."""
     warmup_ratio: Annotated[float, Field(gt=0, le=1)] = 0.1
     """Share of the learning rate at which warm-up starts."""
     power: Annotated[float, Field(ge=0)] = 0.9
     """Power of the polynomial decay."""
+    lr_min: Annotated[float, Field(ge=0)] = 0.0
+    """Learning rate at the end of the cosine."""
     clip: Annotated[float, Field(gt=0)] | None = None
     """Largest norm of the whole gradient; none by default, as in the original."""
     average: Annotated[float, Field(ge=0, lt=1)] = 0.0
@@ -162,6 +197,13 @@ class TrainSettings(Settings):
     modality_dropout: Fraction = 0.0
     """Share of the forward passes that see a random subset of the modalities instead of all; every subset is equally
     likely. A model that has never seen a sensor missing is lost without it."""
+    loss: Literal["ohem", "cross-entropy"] = "ohem"
+    """Main loss: cross entropy on the hard pixels (online hard example mining), or on all that are labelled."""
+    dice: Fraction = 0.0
+    """Share d of a soft Dice loss in the main one: (1 - d) * cross entropy + d * Dice."""
+    class_weights: tuple[Annotated[float, Field(ge=0)], ...] = ()
+    """Weights of the classes in the cross entropy, one each in the order of their ids; a class of weight 0 does not
+    count. The Dice loss takes all classes alike."""
     ohem_probability: Annotated[float, Field(gt=0, lt=1)] = 0.7
     """Pixels whose true class has less than this probability are hard and kept."""
     ohem_least: Annotated[float, Field(gt=0, le=1)] = 1 / 16
@@ -182,6 +224,29 @@ class TrainSettings(Settings):
     """Steps between two lines in the log."""
     tensorboard: bool | None = None
     """TensorBoard logs; by default if tensorboard is installed."""
+
+    @field_validator("momentum", "power", "lr_min", "ohem_probability", "ohem_least")
+    @classmethod
+    def _has_an_effect(cls, value: float, info: ValidationInfo) -> float:
+        name = info.field_name or ""
+        owner, choice = _ONLY_WITH[name]
+        if value != cls.model_fields[name].default and info.data.get(owner, choice) != choice:
+            raise ValueError(f"it has an effect with `{owner}: {choice}` only; leave it out")
+        return value
+
+    @field_validator("lr_min")
+    @classmethod
+    def _below(cls, value: float, info: ValidationInfo) -> float:
+        if value > info.data.get("lr", value):
+            raise ValueError(f"at most the learning rate, {info.data['lr']}")
+        return value
+
+    @field_validator("class_weights")
+    @classmethod
+    def _some(cls, weights: tuple[float, ...]) -> tuple[float, ...]:
+        if weights and not any(weights):
+            raise ValueError("at least one class whose weight is above 0")
+        return weights
 
 
 class EvaluateSettings(Settings):

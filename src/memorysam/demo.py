@@ -57,11 +57,12 @@ def demo(settings: RunSettings, out: Path) -> dict[str, Any]:
 
 def score(predictor: Predictor, dataset: DataSet, settings: RunSettings) -> dict[str, Evaluation]:
     """Score all sensors together, then each alone: the same model, with the others switched off."""
-    names = predictor.model.task.names
+    task = predictor.model.task
+    names = task.sensors
     subsets: dict[str, tuple[str, ...]] = {"all": names, **{f"{name} alone": (name,) for name in names}}
     results = {}
     for title, subset in subsets.items():
-        source = dataset.source(SPLIT, subset)
+        source = dataset.source(SPLIT, [m.name for m in task.seeing(subset)])
         with ProgressBar(len(source.ids), label=title, unit="image") as bar:
             results[title] = evaluate(
                 predictor.model,

@@ -29,7 +29,8 @@ def load(
 
     Args:
         path: a memorysam checkpoint or run folder; or a SAM2 or MemorySAM-release file, a folder or a Hub id.
-        modalities: names, or mappings of `Modality` fields; needed only for files that do not carry them.
+        modalities: names, or mappings of `Modality` fields; needed only for files that do not carry them. The maps of
+            regions that a file carries stay.
         classes: names, or names with colours; likewise.
         image_size: what the network sees; one number for a square, or height and width; likewise.
         device: "auto" takes a GPU where there is one.
@@ -49,7 +50,7 @@ def load(
     if carried is not None and task is not None:
         _same_sensors(carried, task, file)
     own = weights.read_about(file).get("model", {})
-    chosen = build(ModelSettings, {**own, **settings}, "load(...)") if settings or carried is None else None
+    chosen = build(ModelSettings, {**own, **settings}, "load(...)") if settings else None
     model, report = weights.load(file, task, chosen)
     if verbose:
         print(report)  # noqa: T201
@@ -103,10 +104,10 @@ def _task(
     """Join what a file carries with what was given; what was given wins, and `weights.load` checks that it fits."""
     size = (image_size, image_size) if isinstance(image_size, int) else image_size
     known = {m.name: m for m in carried.modalities} if carried else {}
+    chosen = [known.get(m) or _named(m) if isinstance(m, str) else m for m in modalities or known]
+    named = {_named_by(modality) for modality in chosen}
     values: dict[str, Any] = {
-        "modalities": [known.get(m) or _named(m) if isinstance(m, str) else m for m in modalities]
-        if modalities
-        else list(known.values()),
+        "modalities": chosen + [m for m in known.values() if m.role == "regions" and m.name not in named],
         "classes": _classes(carried, classes),
         "image_size": size or (carried.image_size if carried else (1024, 1024)),
     }
@@ -119,6 +120,10 @@ def _named(name: str) -> Modality | dict[str, str]:
         return as_modality(name)
     except ValidationError:
         return {"name": name}
+
+
+def _named_by(modality: Modality | Mapping[str, Any]) -> object:
+    return modality.name if isinstance(modality, Modality) else modality.get("name")
 
 
 def _classes(carried: Task | None, given: Sequence[str] | Mapping[str, Colour] | Classes | None) -> Classes:

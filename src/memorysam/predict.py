@@ -32,7 +32,7 @@ class Prediction:
     probabilities: NDArray[np.float32]  # [C, H, W]
     classes: Classes
     picture: pictures.Picture
-    """The first modality, as people see it."""
+    """The first sensor, as people see it."""
 
     @property
     def confidence(self) -> NDArray[np.float32]:
@@ -96,8 +96,9 @@ class Predictor(nn.Module):
         """Segment one scene.
 
         Args:
-            images: any non-empty subset of the model's modalities: paths, or arrays `[H, W]` or `[H, W, K]` of the
-                values that a file would hold (colour in RGB order). All of one size.
+            images: any non-empty subset of the model's sensors, and the map of regions of a model that has one: paths,
+                or arrays `[H, W]` or `[H, W, K]` of the values that a file would hold (colour in RGB order). All of
+                one size.
             settings: whole image or windows, scales, flips.
 
         Raises:
@@ -105,8 +106,8 @@ class Predictor(nn.Module):
         """
         settings = settings or EvaluateSettings()
         raw = self._read(images)
-        first = next(iter(raw.values()))
-        size: Size = (first.shape[0], first.shape[1])
+        height, width = next(iter(raw.values())).shape[:2]
+        size: Size = (height, width)
         device = next(self.model.parameters()).device
         tensors = {}
         for modality in self.model.task.modalities:
@@ -121,11 +122,12 @@ class Predictor(nn.Module):
             found = probabilities(self.model, tensors, size, settings)[0]
         finally:
             self.model.train(was_training)
+        first = next(m for m in self.model.task.modalities if m.name in raw and m.role == "sensor")
         return Prediction(
             found.argmax(dim=0).to(torch.uint8).cpu().numpy(),
             found.cpu().numpy(),
             self.model.task.classes,
-            pictures.as_picture(first, next(m for m in self.model.task.modalities if m.name == next(iter(raw)))),
+            pictures.as_picture(raw[first.name], first),
         )
 
     def _read(self, images: Mapping[str, Input]) -> dict[str, Image]:

@@ -32,8 +32,15 @@ class Spec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+_UNCHANGED: dict[str, Any] = {
+    "channels": 1, "low": 0.0, "high": 1.0, "mean": (0.0,), "std": (1.0,), "zero": "low", "holes": None,
+    "interpolation": "nearest", "fill": 0.0, "stem": "repeat", "photometric": False, "mirror": "none",
+}  # fmt: skip
+"""How numbers of regions are treated: they stay what they are."""
+
+
 class Modality(Spec):
-    """One sensor: how its stored values become the tensor that a model sees.
+    """One sensor, or a map of regions: how its stored values become the tensor that a model sees.
 
     A raw value `v` becomes `((v - low) / (high - low) - mean) / std`; with `zero: median`, `low` is replaced by the
     image's own median in the first subtraction, for sensors whose offset changes from frame to frame.
@@ -66,6 +73,14 @@ class Modality(Spec):
     mirror: Literal["none", "sin", "cos"] = "none"
     """For an angle stored as (sin, cos): which of the two changes sign when the image is mirrored. Published results
     are with `none`."""
+    role: Literal["sensor", "regions"] = "sensor"
+    """regions: no sensor, but whole numbers that say which pixels belong together, to guide a model. One channel, whose
+    values are never mixed nor changed; nothing else needs to be said of it."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _numbers_stay(cls, values: Any) -> Any:
+        return {**_UNCHANGED, **values} if isinstance(values, dict) and values.get("role") == "regions" else values
 
     @field_validator("mean", "std", mode="before")
     @classmethod
@@ -74,6 +89,9 @@ class Modality(Spec):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        for key, needed in _UNCHANGED.items():
+            if self.role == "regions" and getattr(self, key) != needed:
+                raise ValueError(f"'{key}: {getattr(self, key)}' would change the numbers of regions: leave it out")
         if self.low == (1.0 if self.high == "type" else self.high):
             raise ValueError(f"'low' and 'high' are both {self.low}: the value range is empty")
         for key in ("mean", "std"):
@@ -170,6 +188,29 @@ class Task(Spec):
     def names(self) -> tuple[str, ...]:
         """Names of the modalities, in the order in which they are shown to the model."""
         return tuple(m.name for m in self.modalities)
+
+    @property
+    def sensors(self) -> tuple[str, ...]:
+        """Names of those that are sensors: any of them may be missing where the model is used."""
+        return tuple(m.name for m in self.modalities if m.role == "sensor")
+
+    @property
+    def regions(self) -> tuple[str, ...]:
+        """Names of those that are maps of regions: always there."""
+        return tuple(m.name for m in self.modalities if m.role == "regions")
+
+    def seeing(self, names: Iterable[str] | None) -> tuple[Modality, ...]:
+        """Return what the model is given when it shall see the named sensors, in its own order: maps of regions too.
+
+        Raises:
+            SettingsError: an unknown name, one given twice, or no sensor.
+        """
+        chosen = select(self.modalities, names)
+        if all(m.role == "regions" for m in chosen):
+            raise SettingsError(
+                f"no sensor is named, but {listing(m.name for m in chosen)}", expected=listing(self.sensors)
+            )
+        return tuple(m for m in self.modalities if m in chosen or m.role == "regions")
 
 
 def select(modalities: Sequence[Modality], names: Iterable[str] | None) -> tuple[Modality, ...]:

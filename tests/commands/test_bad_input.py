@@ -445,13 +445,17 @@ def test_nobody_is_told_to_run_the_code_in_weights(refused, tmp_path):
         (["{run}", "--model", "memorysam-micro"], ["give either a checkpoint or --model"]),
         (["--model", "memorysam-mikro"], ["no backbone 'mikro'", "did you mean 'micro'?"]),
         (["--model", "memorysam-sam2-tinny"], ["no backbone 'sam2-tinny'", "did you mean 'sam2-tiny'?"]),
-        (["--model", "resnet"], ["no model 'resnet'", "memorysam-BACKBONE"]),
+        (["--model", "resnet"], ["no model 'resnet'", "such as memorysam-sam2-tiny", "mcubesnet"]),
+        (["--model", "cmnxt-b2"], ["no model 'cmnxt-b2'", "did you mean 'cmnext'?"]),
+        (["--model", "cmnext-b9"], ["cmnext has no backbone 'b9'", "mit-b2"]),
+        (["--model", "memorysam-micro", "--image-size", "60", "64"], ["--image-size", "[64, 64]"]),
         (["--model", "memorysam-micro", "--classes", "1"], ["2 to 255 classes"]),
         (["--model", "memorysam-micro", "--modalities", "0"], ["one modality"]),
         (["--model", "memorysam-micro", "--classes", "256"], ["255"]),
         (["runs/my--run"], ["runs/my--run"]),
     ],
-    ids=["empty", "missing", "nothing", "both", "micro", "tiny", "resnet", "one", "none", "too-many", "no-hub-id"],
+    ids=["empty", "missing", "nothing", "both", "micro", "tiny",
+         "resnet", "typo", "b9", "size", "one", "none", "too-many", "no-hub-id"],
 )  # fmt: skip
 def test_info_refuses(home, refused, tmp_path, words, told):
     places = {"run": home.run, "empty": tmp_path}

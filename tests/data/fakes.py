@@ -66,6 +66,7 @@ def write_mcubes(root: Path, wide: bool = True, height: int = 24, width: int = 2
                 "polL_dolp": rng.uniform(0, 1, (height, width)),
                 "NIR_warped_mask": (rng.random((height, width)) < 0.2).astype(np.uint8) * 255,
                 "GT": rng.choice([*range(20), 255], (height, width)).astype(np.uint8),
+                "SSmask": rng.integers(0, 10, (height, width), np.uint8),
             }
             for folder, array in values.items():
                 extension = "npy" if array.dtype.kind == "f" else "png"

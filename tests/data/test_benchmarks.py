@@ -1,5 +1,7 @@
 """The published data sets, on tiny copies with their real folder names, bit depths and quirks."""
 
+import shutil
+
 import numpy as np
 import pytest
 
@@ -126,7 +128,7 @@ def test_mcubes_is_normalised_as_published(mcubes):
     dataset = load("mcubes", root)
     source = dataset.source("train")
     raw, written = source.read(0, dataset.usual), content[source.ids[0]]
-    see = {m.name: normalise(raw.images[m.name], m).numpy() for m in dataset.modalities}
+    see = {m.name: normalise(raw.images[m.name], m).numpy() for m in source.modalities}
     assert np.allclose(see["nir"][0], written["NIR_warped"][:, 192:] / 65535, atol=1e-6)
     assert np.allclose(see["aolp"][0], written["polL_aolp_sin"][:, 192:], atol=1e-6)
     assert np.allclose(see["aolp"][1], written["polL_aolp_cos"][:, 192:], atol=1e-6)
@@ -134,6 +136,27 @@ def test_mcubes_is_normalised_as_published(mcubes):
     red = (written["polL_color"][:, 192:, 0] / 65535 - 0.485) / 0.229
     assert np.allclose(see["rgb"][0], red, atol=1e-5)
     assert next(m for m in dataset.modalities if m.name == "aolp").stem == (0, 1, 0)
+
+
+def test_mcubes_regions_are_there_for_those_who_ask_with_their_numbers(mcubes):
+    root, content = mcubes
+    dataset = load("mcubes", root)
+    assert dataset.usual == ("rgb", "aolp", "dolp", "nir")
+    source = dataset.source("val", ["rgb", "regions"])
+    raw, written = source.read(0, ["regions", "rgb"]), content[source.ids[0]]["SSmask"][:, 192:]
+    assert np.array_equal(raw.images["regions"][..., 0], written)
+    seen = normalise(raw.images["regions"], next(m for m in source.modalities if m.name == "regions"))
+    assert np.array_equal(seen[0].numpy(), written)
+
+
+def test_check_data_takes_regions_for_numbers_and_does_not_miss_them(tmp_path):
+    fakes.write_mcubes(tmp_path)
+    report = check(load("mcubes", tmp_path))
+    assert report.clean, report.text()
+    assert (report.modalities["regions"].low, report.modalities["regions"].high) == (0, 9)
+    assert not any(line.startswith("regions") for line in report.advice)
+    shutil.rmtree(tmp_path / "SSmask")
+    assert check(load("mcubes", tmp_path)).clean
 
 
 def test_invalid_near_infrared_loses_its_label_on_request_and_only_where_it_is_used(mcubes):

@@ -481,6 +481,15 @@ def test_holes_take_the_value_of_the_nearest_pixel_that_was_measured(tmp_path):
         assert int(filled[y, x, 0]) in near
 
 
+def test_numbers_of_regions_must_be_whole(tmp_path):
+    regions = Modality(name="map", role="regions")
+    for whole in (np.array([[[0], [9]]], np.uint8), np.array([[[0], [700]]], np.uint16), np.array([[[-1.0], [3.0]]])):
+        image = whole.astype(np.float32) if whole.dtype.kind == "f" else whole
+        assert np.array_equal(conform(image, regions, tmp_path), whole)
+    with pytest.raises(DataError, match=r"1 pixels of this map of regions are not whole numbers, such as 2\.5"):
+        conform(np.array([[[2.5], [3.0]]], np.float32), regions, tmp_path)
+
+
 def test_without_holes_an_image_is_left_alone_and_one_of_holes_alone_is_refused(tmp_path):
     modality = Modality(name="d", channels=1, holes=(0, 0))
     image = np.full((4, 5, 1), 7, np.uint16)

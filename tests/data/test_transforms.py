@@ -34,6 +34,19 @@ def noise(height, width, channels, dtype, seed=0):
     return rng.integers(0, np.iinfo(dtype).max, (height, width, channels), dtype=dtype, endpoint=True)
 
 
+@given(SIDES, SIDES, SIDES, SIDES, st.integers(0, 1000))
+@settings(max_examples=25, deadline=None)
+def test_numbers_of_regions_stay_what_they_are_and_where_the_label_is(height, width, h, w, seed):
+    regions = Modality(name="map", role="regions")
+    label = np.random.default_rng(seed).choice([1, 7, 200], (height, width)).astype(np.uint8)
+    raw = Raw({"map": label[..., None].copy()}, label, "here")
+    strong = AugmentSettings(flip=0.5, jitter=1, blur=1)
+    for transform in (TrainTransform((h, w), strong, [regions]), ResizeAll((h, w), [regions]), CentreCrop((h, w), [regions])):  # fmt: skip  # noqa: E501
+        out = transform(raw, np.random.default_rng(seed))
+        assert set(np.unique(out.images["map"])) <= {0, 1, 7, 200}
+        assert np.array_equal(out.images["map"][..., 0], np.where(out.label == IGNORE, 0, out.label))
+
+
 # Resizing
 
 

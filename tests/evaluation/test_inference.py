@@ -101,6 +101,35 @@ def test_scales_are_multiples_of_32_and_averaged():
     assert torch.allclose(found.sum(dim=1), torch.ones(2, 128, 192), atol=1e-5)
 
 
+class GuidedModel(PixelModel):
+    """Notes which numbers of regions it is shown; its answer at a place is the number there."""
+
+    def __init__(self, size=(64, 64)):
+        super().__init__(size)
+        modalities = (Modality(name="x"), Modality(name="map", role="regions"))
+        self.task = self.task.model_copy(update={"modalities": modalities})
+        self.seen = set()
+
+    def forward(self, images):
+        self.check_input(images)
+        self.calls.append(tuple(images["x"].shape[-2:]))
+        self.seen |= set(images["map"].unique().tolist())
+        logits = 20 * F.one_hot(images["map"][:, 0, ::4, ::4].long() // 7, 3).permute(0, 3, 1, 2).float()
+        return Segmentation(logits, logits)
+
+
+@pytest.mark.parametrize("method", ["native", "windows"])
+def test_numbers_of_regions_stay_whole_at_every_scale_mirrored_in_windows_and_at_padded_edges(method):
+    regions = torch.zeros(1, 1, 80, 144)
+    regions[..., 48:] = 7  # 7, 14 and 0 are as far apart as they can be: a mixture would be another number
+    regions[:, :, 40:, 96:] = 14
+    model = GuidedModel()
+    settings = EvaluateSettings(method=method, scales=(0.5, 1.0, 1.5), flip=True)
+    found = probabilities(model, {"x": torch.randn(1, 3, 80, 144), "map": regions}, (80, 144), settings)
+    assert model.seen == {0, 7, 14}
+    assert (found.argmax(dim=1) == regions[0] // 7).float().mean() > 0.9
+
+
 def test_pad_repeats_the_edge():
     padded, size = pad({"x": torch.arange(12.0).reshape(1, 1, 3, 4)})
     assert size == (3, 4)

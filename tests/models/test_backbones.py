@@ -9,7 +9,7 @@ import torch
 from memorysam.config import ModelSettings
 from memorysam.models.base import count
 from memorysam.models.factory import create
-from memorysam.models.sam2 import BACKBONES
+from memorysam.models.sam2_sizes import BACKBONES
 from memorysam.predict import Predictor
 
 from .conftest import make_images, make_task

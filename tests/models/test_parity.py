@@ -11,7 +11,7 @@ from memorysam.config import ModelSettings
 from memorysam.models import weights
 from memorysam.models.formats.sam2 import rename_release
 from memorysam.models.prototypes import PrototypeMemory
-from memorysam.models.sam2 import BACKBONES
+from memorysam.models.sam2_sizes import BACKBONES
 from memorysam.spec import Classes, Modality, Task
 from memorysam.training.objective import ohem_cross_entropy
 

@@ -7,7 +7,7 @@ from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoModel
 
 from memorysam.config import ModelSettings
 from memorysam.errors import WeightsError
-from memorysam.models import sam2, weights
+from memorysam.models import sam2, sam2_sizes, weights
 from memorysam.models.formats import translate
 from memorysam.spec import Classes
 
@@ -18,7 +18,7 @@ from .conftest import make_images, make_task
 def hub_model():
     """SAM 2.1 tiny with random weights, as `transformers` has it."""
     torch.manual_seed(0)
-    model = Sam2VideoModel(sam2._config(sam2.BACKBONES["sam2.1-tiny"], 3, 0.1)).eval()
+    model = Sam2VideoModel(sam2_sizes.configuration(sam2_sizes.BACKBONES["sam2.1-tiny"], 3, 0.1)).eval()
     for parameter in model.parameters():
         if parameter.ndim < 2 or parameter.abs().max() == 0:
             torch.nn.init.normal_(parameter, std=0.1)

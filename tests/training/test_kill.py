@@ -17,11 +17,11 @@ from ..tiny import write_dataset
 SAVER = """
 import os, sys, torch
 from pathlib import Path
-from memorysam.config import ModelSettings
+from memorysam.config import ModelSettings, TrainSettings
 from memorysam.models.factory import create
 from memorysam.spec import Modality, Task, as_classes
 from memorysam.training.checkpoint import LAST, Progress, load_state, save_state
-from memorysam.training.schedule import adamw
+from memorysam.training.optimizer import optimizer_of
 
 folder = Path(sys.argv[1])
 
@@ -29,7 +29,7 @@ def save_for_ever():
     sensors = (Modality(name="a"), Modality(name="b"))
     task = Task(modalities=sensors, classes=as_classes(["x", "y"]), image_size=(32, 32))
     model = create(ModelSettings(backbone="micro"), task)
-    optimizer = adamw(model, 1e-3, 0.01)
+    optimizer = optimizer_of(model, TrainSettings(lr=1e-3))
     step = load_state(folder, model, optimizer)[0].step if (folder / LAST).exists() else 0
     print("resumed", step, flush=True)
     model({"a": torch.randn(1, 3, 32, 32), "b": torch.randn(1, 3, 32, 32)}).logits.mean().backward()

@@ -56,6 +56,43 @@ def test_stopping_and_resuming_changes_nothing(dataset, twenty_steps, tmp_path, 
     assert log(tmp_path) == log(twenty_steps)
 
 
+SGD = {
+    "optimizer": "sgd", "lr": 0.02, "lr_factors": {"decoder": 3}, "schedule": "cosine", "lr_min": 1e-4,
+    "loss": "cross-entropy", "dice": 0.5, "class_weights": [1, 2, 0.5], "clip": 1.0, "epochs": 4,
+}  # fmt: skip
+
+
+def test_sgd_with_factors_resumes_bit_for_bit_too(dataset, tmp_path):
+    """With the other losses and the other schedule; they learn, and the log names them."""
+    chosen = settings(dataset, train=SGD)
+    assert train(chosen, tmp_path / "whole").finished
+    for stop in (3, 4, None):
+        train(chosen, tmp_path / "parts", resume=stop != 3, stop_after=stop)
+    (ours, ours_at), (theirs, theirs_at) = state(tmp_path / "parts"), state(tmp_path / "whole")
+    assert ours_at == theirs_at
+    assert ours.keys() == theirs.keys()
+    moments = [name for name in ours if name.startswith("training/optimizer/")]
+    assert {name.rsplit("/", 1)[1] for name in moments} == {"momentum_buffer"}
+    assert all(ours[name].abs().sum() > 0 for name in moments if name.endswith("decoder.conv_s0.weight"))
+    for name, tensor in theirs.items():
+        assert torch.equal(ours[name], tensor), name
+    assert log(tmp_path / "parts") == log(tmp_path / "whole")
+    lines = [json.loads(line) for line in (tmp_path / "whole" / "log.jsonl").read_text().splitlines()]
+    steps = [line for line in lines if "loss" in line]
+    assert all({"cross_entropy", "dice", "prototype"} <= line.keys() and "ohem" not in line for line in steps)
+    assert steps[-1]["loss"] < steps[0]["loss"]
+    assert steps[-1]["lr"] == pytest.approx(1e-4)
+
+
+def test_another_optimizer_begins_its_moments_anew_and_says_so(dataset, tmp_path, capfd):
+    for i, name in enumerate(("adamw", "sgd", "adamw")):
+        chosen = settings(dataset, train={"optimizer": name})
+        train(chosen, tmp_path, resume=i > 0, allow_changes=True, stop_after=2 * (i + 1))
+        kinds = {name.rsplit("/", 1)[1] for name in state(tmp_path)[0] if name.startswith("training/optimizer/")}
+        assert kinds == ({"momentum_buffer"} if name == "sgd" else {"step", "exp_avg", "exp_avg_sq"})
+    assert "saved with the optimizer SGD, continued with AdamW" in capfd.readouterr().err
+
+
 @pytest.mark.slow
 def test_resuming_is_exact_with_workers_too(dataset, twenty_steps, tmp_path):
     with_workers = settings(dataset, data={"workers": 2})

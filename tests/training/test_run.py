@@ -148,6 +148,18 @@ def test_changed_settings_are_listed_all_with_both_values(tmp_path):
     assert str(error.value).count(", now ") == 4
 
 
+def test_factors_that_were_added_or_left_out_are_changes(tmp_path):
+    then = build(RunSettings, {"train": {"lr_factors": {"decoder": 10, "lora": 2}}}, "tests")
+    now = build(RunSettings, {"train": {"lr_factors": {"decoder": 10, "memory": 3}}}, "tests")
+    with pytest.raises(SettingsError) as error:
+        refuse_changes(then, now, tmp_path)
+    for words in ("train.lr_factors.lora: 2.0, now None", "train.lr_factors.memory: None, now 3.0"):
+        assert words in str(error.value)
+    assert str(error.value).count(", now ") == 2
+    with pytest.raises(SettingsError, match=r"train\.lr_factors\.lora: 2\.0, now None"):
+        refuse_changes(then, RunSettings(), tmp_path)
+
+
 def test_what_does_not_touch_the_result_may_change(tmp_path):
     changes = {
         "data": {"root": "elsewhere", "workers": 7},

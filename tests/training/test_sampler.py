@@ -57,6 +57,16 @@ def test_every_subset_of_the_modalities_is_shown_equally_often():
     assert all(220 < count < 380 for count in counts.values())
 
 
+def test_maps_of_regions_are_always_shown_and_do_not_count():
+    names = ["a", "map", "b"]
+    shown = [tuple(shown_modalities(names, 1.0, (5, step), ("map",))) for step in range(900)]
+    counts = {subset: shown.count(subset) for subset in set(shown)}
+    assert counts.keys() == {("a", "map"), ("map", "b"), ("a", "map", "b")}
+    assert all(240 < count < 360 for count in counts.values())
+    without = [shown_modalities(["a", "b"], 1.0, (5, step)) for step in range(900)]
+    assert [[name for name in subset if name != "map"] for subset in shown] == without
+
+
 def test_all_modalities_are_shown_with_the_rest_of_the_probability():
     names = ["a", "b", "c"]
     shown = [shown_modalities(names, 0.25, (5, step)) for step in range(1000)]

@@ -1,8 +1,7 @@
 import pytest
-import torch
-from torch import nn
 
-from memorysam.training.schedule import adamw, warmup_poly
+from memorysam.config import TrainSettings
+from memorysam.training.schedule import schedule, warmup_cosine, warmup_poly
 
 
 def test_warm_up_then_polynomial_decay():
@@ -17,23 +16,34 @@ def test_warm_up_then_polynomial_decay():
     assert factor(20000 - 1) > 0
 
 
-def test_never_negative_and_no_warm_up():
-    factor = warmup_poly(10, 2, 0, 0.1, 0.9)
+def test_warm_up_then_half_a_cosine():
+    """The same warm-up; halfway between its end and the last step the mean of both ends; the least at the last step."""
+    factor = warmup_cosine(steps_per_epoch=100, epochs=200, warmup_epochs=10, warmup_ratio=0.1, least=0.02)
+    assert factor(0) == pytest.approx(0.1)
+    assert factor(500) == pytest.approx(0.55)
+    assert factor(1000) == 1.0
+    last = 20000 - 1
+    assert factor(last) == pytest.approx(0.02)
+    assert (factor(1000 + 9500) + factor(last - 9500)) / 2 == pytest.approx(0.51, abs=1e-4)
+    assert factor(1000 + (last - 1000) // 4) == pytest.approx(0.02 + 0.98 * (1 + 0.5**0.5) / 2, abs=1e-4)
+    values = [factor(step) for step in range(1000, 20000, 50)]
+    assert values == sorted(values, reverse=True)
+
+
+@pytest.mark.parametrize("shape", [warmup_poly, warmup_cosine])
+def test_never_negative_and_no_warm_up(shape):
+    factor = shape(10, 2, 0, 0.1, 0.9)
     assert factor(0) == 1.0
     assert all(0 <= factor(step) <= 1 for step in range(100))
-    longer_than_training = warmup_poly(10, 2, 10, 0.1, 0.9)
+    longer_than_training = shape(10, 2, 10, 0.1, 0.9)
     assert longer_than_training(19) < 1
+    assert shape(1, 1, 0, 0.1, 0.9)(0) == 1.0, "the only step learns at the full rate"
 
 
-def test_one_dimensional_parameters_do_not_decay_and_frozen_ones_are_left_out():
-    model = nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4), nn.Linear(4, 2))
-    model[2].requires_grad_(False)
-    decayed, plain = adamw(model, 1e-3, 0.01).param_groups
-    assert [tuple(p.shape) for p in decayed["params"]] == [(4, 3)]
-    assert decayed["weight_decay"] == 0.01
-    assert all(p.ndim == 1 for p in plain["params"])
-    assert plain["weight_decay"] == 0.0
-    assert len(plain["params"]) == 3
-    before = model[0].weight.clone()
-    model(torch.randn(2, 3)).sum().backward()
-    assert torch.equal(model[0].weight, before)
+def test_settings_choose_the_shape():
+    poly = schedule(TrainSettings(epochs=3, warmup_epochs=1, warmup_ratio=0.5, power=2), 10)
+    assert [poly(step) for step in range(30)] == [warmup_poly(10, 3, 1, 0.5, 2)(step) for step in range(30)]
+    options = TrainSettings(epochs=3, warmup_epochs=0, schedule="cosine", lr=2e-4, lr_min=1e-7)
+    cosine = schedule(options, 10)
+    assert cosine(0) * options.lr == pytest.approx(2e-4)
+    assert cosine(29) * options.lr == pytest.approx(1e-7)

@@ -79,11 +79,31 @@ def _draft(group: type[Settings], values: Settings) -> Any:
             value = _draft(type(value), value)
             words: Any = type(value)
         else:
-            words = Annotated[info.annotation, tyro.conf.arg(help=info.description)]
+            hint = "(default: none)" if value in ((), {}) else None
+            words = Annotated[info.annotation, tyro.conf.arg(help=info.description, help_behavior_hint=hint)]
+            if isinstance(value, dict):
+                words = Annotated[words, _PAIRS]
         fields.append((name, words, dataclasses.field(default_factory=partial(_same, value))))
     made = dataclasses.make_dataclass(group.__name__, fields)
     made.__doc__ = group.__doc__
     return made()
+
+
+def _pairs(words: list[str]) -> dict[str, str]:
+    """Read `decoder 10 stem 2`; what follows a name is checked with the settings."""
+    if len(words) % 2 or len(set(words[::2])) < len(words) // 2:
+        raise ValueError("it takes names, each once and each with its value")
+    return dict(zip(words[::2], words[1::2], strict=True))
+
+
+_PAIRS: Any = tyro.constructors.PrimitiveConstructorSpec(
+    nargs="*",
+    metavar="[NAME VALUE ...]",
+    instance_from_str=_pairs,
+    is_instance=lambda value: isinstance(value, dict),
+    str_from_instance=lambda value: [str(word) for pair in value.items() for word in pair],
+)
+"""A dictionary as one option. The parser would make one of each key that is there by default, and allow no other."""
 
 
 def _same(value: T) -> T:

@@ -92,7 +92,7 @@ def main(argv: Sequence[str]) -> int:
         device=arguments.device,
         verbose=not arguments.json,
     )
-    names = arguments.modalities or predictor.model.task.names
+    names = [modality.name for modality in predictor.model.task.seeing(arguments.modalities or None)]
     agree(predictor.model.task, dataset, names)
     source = dataset.source(split, names, ignore_invalid=data.ignore_invalid == "always")
     if unknown := set(arguments.by) - set(source.tags(0)):

@@ -8,13 +8,14 @@ from typing import Annotated, Any
 import tyro
 
 from memorysam.commands.arguments import parse, print_json
-from memorysam.config import ModelSettings
 from memorysam.errors import SettingsError
 
-DESCRIPTION = """Say what a checkpoint or a model is made of: classes, modalities, sizes, and its parameters by part.
+DESCRIPTION = """Say what a checkpoint or a model is made of: classes, modalities, sizes, its parameters by part, and
+the floating-point operations of a forward pass.
 
   memorysam info runs/potholes
-  memorysam info --model memorysam-sam2-base-plus --modalities 4 --classes 25"""
+  memorysam info --model memorysam-sam2-base-plus --modalities 4 --classes 25
+  memorysam info --model cmnext-b2 --modalities 2 --image-size 480 640"""
 
 
 @dataclass
@@ -24,11 +25,14 @@ class Arguments:
     checkpoint: Annotated[Path | None, tyro.conf.Positional] = None
     """Run folder or checkpoint."""
     model: str | None = None
-    """Instead of a checkpoint: memorysam- and the name of a backbone."""
+    """Instead of a checkpoint: a system, alone or with a backbone: memorysam-sam2-base-plus, cmnext-b2, sam-lora."""
     modalities: int = 1
     """With --model: number of modalities."""
     classes: int = 25
     """With --model: number of classes."""
+    image_size: tuple[int, int] | None = None
+    """Height and width for which operations are counted (and, with --model, for which it is built); by default the
+    checkpoint's own, or 1024 1024, and 256 256 for those on SAM's ViT, whose position tables grow with the size."""
     json: bool = False
     """Print JSON instead of words."""
 
@@ -47,7 +51,7 @@ def main(argv: Sequence[str]) -> int:
         from memorysam.loading import load
 
         file = locate(arguments.checkpoint)
-        model = load(file, device="cpu", verbose=False).model
+        model = load(file, image_size=arguments.image_size, device="cpu", verbose=False).model
         about = read_about(file)
         about["file"] = str(file)
     else:
@@ -63,6 +67,7 @@ def main(argv: Sequence[str]) -> int:
 def describe(model: Any, about: dict[str, Any]) -> dict[str, Any]:
     """Return what there is to say about a model, as JSON."""
     from memorysam.models.base import count
+    from memorysam.models.cost import forward_flops
 
     parts = {
         name: {"total": count(parameters), "trainable": count([p for p in parameters if p.requires_grad])}
@@ -79,6 +84,7 @@ def describe(model: Any, about: dict[str, Any]) -> dict[str, Any]:
             "trainable": sum(part["trainable"] for part in parts.values()),
             "parts": parts,
         },
+        "flops": {"forward": forward_flops(model), "image_size": list(model.task.image_size)},
     }
     for key in ("file", "step", "scores"):
         if key in about:
@@ -94,6 +100,8 @@ def text(content: dict[str, Any]) -> str:
     lines = [f"model       {settings}", f"image size  {'x'.join(map(str, content['image_size']))}"]
     lines += [
         f"modality    {m['name']}: {m['channels']} channels, {m['low']:g} to {m['high']}, stem {m['stem']}"
+        if m["role"] == "sensor"
+        else f"regions     {m['name']}: their numbers"
         for m in content["modalities"]
     ]
     lines.append(f"classes     {len(content['classes'])}: {', '.join(content['classes'])}")
@@ -101,31 +109,32 @@ def text(content: dict[str, Any]) -> str:
         scores = content["scores"]
         lines.append(f"score       mIoU {scores['miou']:.2f} on {scores['split']} ({scores['protocol']} protocol)")
     parameters = content["parameters"]
+    billions = content["flops"]["forward"] / 1e9
+    lines.append(f"operations  {billions:,.1f} G for one forward pass (a multiplication and an addition are two)")
     rows = [[name, f"{part['total']:,}", f"{part['trainable']:,}"] for name, part in parameters["parts"].items()]
     rows.append(["all", f"{parameters['total']:,}", f"{parameters['trainable']:,}"])
     return "\n".join(lines) + "\n\n" + table(["part", "parameters", "trainable"], rows)
 
 
 def _named(arguments: Arguments) -> Any:
-    from memorysam.models.factory import create
-    from memorysam.models.sam2 import backbone
+    from memorysam.models.factory import create, named
+    from memorysam.models.systems import SYSTEMS
     from memorysam.spec import IGNORE, Modality, Task, as_classes
+    from memorysam.strict import build
 
-    name = arguments.model or ""
-    if not name.startswith("memorysam-"):
-        raise SettingsError(f"there is no model {name!r}", expected="memorysam-BACKBONE, such as memorysam-sam2-tiny")
-    chosen = name.removeprefix("memorysam-")
-    backbone(chosen)
+    settings = named(arguments.model or "")
+    system = SYSTEMS[settings.name]
     if arguments.modalities < 1 or not 2 <= arguments.classes <= IGNORE:
         raise SettingsError(
             f"{arguments.modalities} modalities and {arguments.classes} classes",
             where="--modalities, --classes",
             expected=f"at least one modality, and 2 to {IGNORE} classes",
         )
-    task = Task(
-        modalities=tuple(Modality(name=f"modality{i + 1}") for i in range(arguments.modalities)),
-        classes=as_classes([f"class{i}" for i in range(arguments.classes)]),
-        image_size=(1024, 1024),
-    )
-    settings = ModelSettings(backbone=chosen, weights=None)
-    return create(settings, task, from_scratch=chosen == "micro")
+    channels = [*system.channels, *[3] * arguments.modalities][: arguments.modalities]
+    values = {
+        "modalities": tuple(Modality(name=f"modality{i + 1}", channels=k) for i, k in enumerate(channels)),
+        "classes": as_classes([f"class{i}" for i in range(arguments.classes)]),
+        "image_size": arguments.image_size or system.size,
+    }
+    task = build(Task, values, "the command line", spell=lambda _: "--image-size")
+    return create(settings, task, from_scratch=settings.backbone == "micro")

@@ -143,7 +143,7 @@ def agree(task: Task, dataset: DataSet, names: Sequence[str]) -> None:
     for ours in select(task.modalities, names):
         if ours.name not in theirs:
             raise DataError(f"the data set {dataset.name!r} has no modality {ours.name!r}", expected=listing(theirs))
-        for key in ("channels", "low", "high"):
+        for key in ("role", "channels", "low", "high"):
             mine, other = getattr(ours, key), getattr(theirs[ours.name], key)
             if mine != other:
                 raise DataError(f"modality {ours.name!r}: {key} is {mine} in the model and {other} in {dataset.name!r}")

@@ -187,8 +187,8 @@ def _examine_image(files: Mapping[str, Path], modality: Modality, sample: _Sampl
     facts.low, facts.high, facts.values = float(image.min()), float(image.max()), image.size
     facts.angle = angle_of(image)
     low, high = sorted(modality.range_of(image.dtype))
-    # An image that is centred on itself has no fixed range to leave.
-    if modality.zero == "low" and not low <= facts.low <= facts.high <= high:
+    # An image that is centred on itself has no fixed range to leave, nor have numbers of regions.
+    if modality.role == "sensor" and modality.zero == "low" and not low <= facts.low <= facts.high <= high:
         facts.outside = int(np.count_nonzero((image < low) | (image > high)))
         if image.dtype.kind == "u":
             sample.problems.append(

@@ -14,7 +14,7 @@ _FAR = 10
 def judge_range(modality: Modality, report: CheckReport) -> None:
     """Add advice where the declared range obviously does not fit the values."""
     facts, name = report.modalities[modality.name], modality.name
-    if not facts.values or modality.zero == "median" or modality.high == "type":
+    if not facts.values or modality.zero == "median" or modality.high == "type" or modality.role == "regions":
         return
     low, high = sorted((modality.low, modality.high))
     if facts.outside:

@@ -108,7 +108,7 @@ def read_label(path: Path, channel: int | None = None) -> NDArray[Any]:
 
 
 def conform(image: Image, modality: Modality, path: Path) -> Image:
-    """Bring what a file holds to what its modality says: its channels, and no holes.
+    """Bring what a file holds to what its modality says: its channels, no holes, whole numbers of regions.
 
     Channels are changed only where that loses nothing but an alpha channel.
 
@@ -118,9 +118,16 @@ def conform(image: Image, modality: Modality, path: Path) -> Image:
         path: for the message.
 
     Raises:
-        DataError: the channels of the two do not fit, or nothing was measured at all.
+        DataError: the channels of the two do not fit, nothing was measured at all, or a region has a broken number.
     """
     image = _conform_channels(image, modality, path)
+    if modality.role == "regions" and image.dtype.kind == "f" and (broken := image != np.rint(image)).any():
+        raise DataError(
+            f"{int(broken.sum())} pixels of this map of regions are not whole numbers, such as {image[broken][0]:g}",
+            where=path,
+            expected="the number of its region at every pixel",
+            fix="save it as 8- or 16-bit PNG, and resize it by nearest neighbour only",
+        )
     return image if modality.holes is None else _fill_holes(image, modality.holes, path)
 
 

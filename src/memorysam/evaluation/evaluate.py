@@ -17,7 +17,7 @@ from memorysam.errors import DataError
 from memorysam.evaluation.inference import probabilities
 from memorysam.evaluation.metrics import ConfusionMatrix, Protocol, Scores
 from memorysam.models.base import SegmentationModel
-from memorysam.spec import Size, select
+from memorysam.spec import Size
 
 Progress = Callable[[int, int], None]
 
@@ -30,7 +30,7 @@ class Evaluation:
     by: dict[str, dict[str, Scores]]
     """Scores by tag and value, such as by["condition"]["fog"]."""
     facts: dict[str, Any] = field(default_factory=dict)
-    """What the scores hold for: modalities, split, image count, protocol, size, method, averaging."""
+    """What the scores hold for: sensors (as `modalities`), split, image count, protocol, size, method, averaging."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return everything as JSON."""
@@ -57,7 +57,8 @@ def evaluate(
         model: on its device; it is put into evaluation mode and back.
         source: with labels, of the model's classes.
         settings: how to predict and score.
-        modalities: subset that the model gets to see; all of its own by default. They keep the model's order.
+        modalities: subset that the model gets to see; all of its own by default. They keep the model's order, and
+            maps of regions are always among them.
         split: name of the split, for the record.
         workers: processes that read.
         by: tags to score separately.
@@ -66,8 +67,7 @@ def evaluate(
     Raises:
         DataError: a sample without a label, or any that cannot be read.
     """
-    names = [m.name for m in select(model.task.modalities, modalities)]
-    seen = tuple(m for m in model.task.modalities if m.name in names)
+    seen = model.task.seeing(modalities)
     way = {"resize": Resize, "centre": CentreCrop}.get(settings.method)
     transform = None if way is None else way(model.task.image_size, seen)
     device = next(model.parameters()).device
@@ -92,7 +92,7 @@ def evaluate(
     finally:
         model.train(was_training)
     facts = {
-        "modalities": [m.name for m in seen],
+        "modalities": [m.name for m in seen if m.role == "sensor"],
         "split": split,
         "images": len(source.ids),
         "protocol": settings.protocol,
@@ -101,6 +101,8 @@ def evaluate(
         "scales": list(settings.scales),
         "flip": settings.flip,
     }
+    if model.task.regions:
+        facts["regions"] = list(model.task.regions)
     return matrices.scores(model, settings.protocol, facts)
 
 

@@ -91,7 +91,9 @@ def _views(
     images: Images, settings: EvaluateSettings, modalities: Mapping[str, Modality]
 ) -> Iterator[tuple[Images, bool]]:
     for scale in settings.scales:
-        scaled = images if scale == 1.0 else {name: _scaled(image, scale) for name, image in images.items()}
+        scaled = images
+        if scale != 1.0:
+            scaled = {name: _scaled(image, scale, modalities[name]) for name, image in images.items()}
         yield scaled, False
         if settings.flip:
             yield {name: mirror(image, modalities[name]) for name, image in scaled.items()}, True
@@ -111,8 +113,10 @@ def mirror(image: Tensor, modality: Modality) -> Tensor:
     return flipped
 
 
-def _scaled(image: Tensor, scale: float) -> Tensor:
+def _scaled(image: Tensor, scale: float, modality: Modality) -> Tensor:
     size = [max(STRIDE, round(side * scale / STRIDE) * STRIDE) for side in image.shape[-2:]]
+    if modality.interpolation == "nearest":
+        return F.interpolate(image, size=size, mode="nearest-exact")  # of pixel centres
     return F.interpolate(image, size=size, mode="bilinear", align_corners=False, antialias=scale < 1)
 
 

@@ -8,17 +8,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memorysam.errors import MemorySAMError
-from memorysam.spec import Classes, Modality
+from memorysam.spec import Classes, Modality, spread_colours
 
 Picture = NDArray[np.uint8]
 """`[H, W, 3]`, RGB."""
 
 
 def as_picture(image: NDArray[Any], modality: Modality) -> Picture:
-    """Show stored values `[H, W, K]` as RGB: three bands as they are, one as grey.
+    """Show stored values `[H, W, K]` as RGB: three bands as they are, one as grey, regions in colours of their own.
 
     Values of more than 8 bits are stretched between their 1st and 99th percentile.
     """
+    if modality.role == "regions":
+        colours = np.array(spread_colours(256), np.uint8)
+        return colours[image[:, :, 0].astype(np.int64) % len(colours)]
     bands = modality.stem if isinstance(modality.stem, tuple) else (0, 0, 0) if image.shape[2] < 3 else (0, 1, 2)
     shown = image[:, :, list(bands)]
     if shown.dtype == np.uint8:

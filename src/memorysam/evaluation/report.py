@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from memorysam.errors import listing
 from memorysam.evaluation.evaluate import Evaluation
 from memorysam.evaluation.metrics import Scores
 from memorysam.files import write_json, write_text
@@ -24,8 +25,9 @@ def describe(result: Evaluation) -> str:
     size = "x".join(str(side) for side in facts["size"])
     extra = f", scales {facts['scales']}" if facts["scales"] != [1.0] else ""
     extra += ", mirrored" if facts["flip"] else ""
+    guided = f" with {listing(facts['regions'])}" if facts.get("regions") else ""
     return (
-        f"{' + '.join(facts['modalities'])} on {facts['split'] or 'data'} ({facts['images']} images), "
+        f"{' + '.join(facts['modalities'])}{guided} on {facts['split'] or 'data'} ({facts['images']} images), "
         f"{facts['method']} at {size}{extra}, protocol {facts['protocol']}: {PROTOCOLS[facts['protocol']]}"
     )
 

@@ -46,21 +46,21 @@ def draw(name: str, place: Place) -> Path:
 def _predictions(place: Place, path: Path) -> Path:
     """Draw Figure 5: predictions from one sensor, two, and so on, of the model that knows all of them."""
     predictor, source = _model(_FULL, place)
-    names = predictor.model.task.names
+    names = predictor.model.task.sensors
     return figures.predictions(predictor, source, _spread(source), [names[: i + 1] for i in range(len(names))], path)
 
 
 def _alone(place: Place, path: Path) -> Path:
     """Draw Figure 6: predictions from each sensor alone, and from all."""
     predictor, source = _model(_FULL, place)
-    names = predictor.model.task.names
+    names = predictor.model.task.sensors
     return figures.predictions(predictor, source, _spread(source), [*((name,) for name in names), names], path)
 
 
 def _features(place: Place, path: Path) -> Path:
     """Draw Figure 7: features of each sensor alone, and fused."""
     predictor, source = _model(_FULL, place)
-    names = predictor.model.task.names
+    names = predictor.model.task.sensors
     return figures.features(predictor, source, names, path, alone=names[:1]).path
 
 

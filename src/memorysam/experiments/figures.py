@@ -21,7 +21,7 @@ from memorysam.evaluation.metrics import Scores
 from memorysam.evaluation.pictures import as_picture, colourise
 from memorysam.experiments import panels
 from memorysam.predict import Predictor
-from memorysam.spec import Modality, select
+from memorysam.spec import Modality
 from memorysam.training.run import LOG
 
 _STRIDE = 4
@@ -63,8 +63,8 @@ def predictions(
     """
     panels.format_of(path)
     task, classes = predictor.model.task, predictor.model.task.classes
-    chosen = [[m.name for m in _in_order(task.modalities, subset)] for subset in subsets]
-    sensors = _in_order(task.modalities, {name for subset in chosen for name in subset})
+    chosen = [[m.name for m in task.seeing(subset)] for subset in subsets]
+    sensors = task.seeing({name for subset in chosen for name in subset})
     rows, seen = {}, set[int]()
     for index in indices:
         raw = source.read(index, [m.name for m in sensors])
@@ -77,7 +77,7 @@ def predictions(
     if not rows:
         raise DataError("no scene was named to be shown", expected=f"indices from 0 to {len(source.ids) - 1}")
     titles = [written([m.name]) for m in sensors] + ["truth"]
-    titles += [f"predicted from\n{written(subset)}" for subset in chosen]
+    titles += [f"predicted from\n{written([n for n in subset if n in task.sensors])}" for subset in chosen]
     return panels.save(panels.grid(rows, titles, classes, sorted(seen)), path)
 
 
@@ -115,9 +115,10 @@ def features(
     """
     panels.format_of(path)
     manifold, metrics = panels.library("sklearn.manifold"), panels.library("sklearn.metrics")
-    fused = _in_order(predictor.model.task.modalities, modalities)
-    views = {f"{written([name])} alone": select(fused, [name]) for name in alone or [modalities[0]]}
-    views[f"{written([m.name for m in fused])}, fused"] = fused
+    task = predictor.model.task
+    fused = task.seeing(modalities)
+    views = {f"{written([name])} alone": task.seeing([name]) for name in alone or [modalities[0]]}
+    views[f"{written([m.name for m in fused if m.role == 'sensor'])}, fused"] = fused
     found, labels = sample_features(predictor, source, list(views.values()), points, seed, scenes)
     embeddings, silhouettes = {}, {}
     for title, vectors in zip(views, found, strict=True):
@@ -125,7 +126,7 @@ def features(
         tsne = manifold.TSNE(init="pca", perplexity=min(_NEIGHBOURS, (len(labels) - 1) / 3), random_state=seed)
         number = f"{silhouettes[title]:.2f}".replace("-", "−")
         embeddings[f"{title}\nsilhouette {number}"] = tsne.fit_transform(vectors)
-    figure = panels.clouds(embeddings, labels, predictor.model.task.classes)
+    figure = panels.clouds(embeddings, labels, task.classes)
     return FeatureFigure(panels.save(figure, path), silhouettes)
 
 
@@ -257,7 +258,7 @@ def sample_features(
     """
     model, rng = predictor.model, np.random.default_rng(seed)
     height, width = (side // _STRIDE for side in model.task.image_size)
-    seen = _in_order(model.task.modalities, {m.name for view in views for m in view})
+    seen = model.task.seeing({m.name for view in views for m in view})
     names = [m.name for m in seen]
     indices = np.sort(rng.permutation(len(source.ids))[:scenes]).tolist()
     # A source reads no label without any image.
@@ -307,12 +308,6 @@ def _labelled(label: NDArray[np.uint8] | None, source: Source) -> NDArray[np.uin
     if label is None:
         raise DataError("these samples have no labels to colour their features by", where=source.ids[0])
     return label
-
-
-def _in_order(modalities: Sequence[Modality], names: Collection[str]) -> tuple[Modality, ...]:
-    """Return the named modalities in the model's order, which is that of its frames."""
-    chosen = select(modalities, list(names))
-    return tuple(m for m in modalities if m in chosen)
 
 
 def _require(things: Sized) -> None:

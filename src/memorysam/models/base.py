@@ -4,11 +4,12 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from memorysam.errors import InputError, listing
 from memorysam.spec import STRIDE, Modality, Size, Task
@@ -32,6 +33,8 @@ class Segmentation:
         return upsample(self.logits, size, self.align_corners)
 
 
+LORA = re.compile(r"\.(q|v)_(down|up)$")
+"""Matches what `lora.py` adds to a layer."""
 NOTHING = re.compile(r"(?!)")
 """Matches no name."""
 
@@ -39,17 +42,18 @@ NOTHING = re.compile(r"(?!)")
 class SegmentationModel(nn.Module, ABC):
     """A model of a task: `{modality: [B, K, H, W]}` in, `Segmentation` out.
 
-    Any non-empty subset of the task's modalities may be given; the order of the mapping is the order of the frames.
-    `H` and `W` are any multiples of 32.
+    Any non-empty subset of the task's sensors may be given; the order of the mapping is the order of the frames. Maps
+    of regions are always given. `H` and `W` are any multiples of 32.
     """
 
     PARTS: ClassVar[tuple[str, ...]]
     """What `part_of` may say. `model.train` switches encoder, lora, adapters, memory, fusion and decoder; `stem` always
     trains, any other part never."""
-    BASE: ClassVar[tuple[str, ...]]
-    """Prefixes of the sub-modules that published weights of the backbone fill; each gets all of them."""
-    ADDED: ClassVar[re.Pattern[str]] = re.compile(r"^stems\.")
-    """Names of what the method adds: published weights of the backbone do not have it."""
+    BASE: tuple[str, ...]
+    """Prefixes of the sub-modules that published weights of the backbone fill; each gets all of them. Set in
+    the class, or in the model where the task decides."""
+    ADDED: ClassVar[re.Pattern[str]] = LORA
+    """Names of what the method adds below `BASE`: published weights of the backbone do not have it."""
     UNUSED: ClassVar[re.Pattern[str]] = NOTHING
     """Names, below `BASE`, of published tensors that this method has no use for."""
     FOLLOWS_CLASSES: ClassVar[re.Pattern[str]]
@@ -75,6 +79,14 @@ class SegmentationModel(nn.Module, ABC):
         for name, parameter in self.named_parameters():
             groups[self.part_of(name)].append(parameter)
         return groups
+
+    def own_name(self, name: str) -> str:
+        """Return the name here of a tensor of a released model, where it depends on the task: its sensors have numbers.
+
+        Args:
+            name: as the file's translation has it.
+        """
+        return name
 
     def fit(self, name: str, tensor: Tensor, size: torch.Size) -> Tensor:  # noqa: ARG002
         """Return a loaded tensor at the shape that this model needs, where the method says how: position tables, say.
@@ -107,11 +119,19 @@ class SegmentationModel(nn.Module, ABC):
             for parameter in parameters:
                 parameter.requires_grad_(part in parts)
 
+    def train(self, mode: bool = True) -> Self:
+        """Switch training on or off; batch norms that do not train keep the statistics that they have."""
+        super().train(mode)
+        for module in self.modules():
+            if isinstance(module, _BatchNorm) and not any(p.requires_grad for p in module.parameters()):
+                module.eval()
+        return self
+
     def check_input(self, images: Mapping[str, Tensor]) -> None:
         """Raise if `images` are not what this model takes.
 
         Raises:
-            InputError: an unknown modality, none at all, or wrong or differing shapes.
+            InputError: an unknown modality, no sensor at all, no map of regions, or wrong or differing shapes.
         """
         known = {m.name: m for m in self.task.modalities}
         if not images:
@@ -129,6 +149,15 @@ class SegmentationModel(nn.Module, ABC):
                 raise InputError(
                     f"modality {name!r} has shape {list(image.shape)}, {next(iter(images))!r} has {list(first.shape)}",
                     expected="the same batch, height and width for all",
+                )
+        if not set(images) & set(self.task.sensors):
+            raise InputError(
+                f"{listing(images)} is no sensor", expected=f"one or more of: {listing(self.task.sensors)}"
+            )
+        for name in self.task.regions:
+            if name not in images:
+                raise InputError(
+                    f"the map of regions {name!r} is missing", expected=f"it beside the sensors, {listing(images)}"
                 )
         if any(side % STRIDE for side in first.shape[2:]):
             raise InputError(

@@ -1,65 +1,10 @@
-"""From settings to a model with fresh weights: the systems, by name."""
-
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+"""From settings to a model with fresh weights."""
 
 from memorysam.config import ModelSettings
 from memorysam.errors import SettingsError, did_you_mean, listing
-from memorysam.models import sam2
 from memorysam.models.base import SegmentationModel
-from memorysam.models.memorysam import MemorySAM
-from memorysam.models.prototypes import PrototypeMemory
-from memorysam.models.sam2 import SAM2
+from memorysam.models.systems import SYSTEMS, System
 from memorysam.spec import Task
-
-Build = Callable[[ModelSettings, str, Task], SegmentationModel]
-
-
-@dataclass(frozen=True)
-class System:
-    """One method."""
-
-    build: Build
-    """Makes the model from settings, the name of a backbone, and a task."""
-    family: str
-    """Of published weights that it starts from: sam2, sam, mit or resnet."""
-    backbones: Collection[str]
-    default: str
-    """Backbone, where settings name none."""
-    options: frozenset[str]
-    """Fields of `ModelSettings` that mean something to this system only."""
-    keeps_encoder: bool
-    """Whether the encoder's pretrained weights stay as they are, unless `model.train.encoder` says otherwise."""
-
-
-def _memorysam(settings: ModelSettings, backbone: str, task: Task) -> SegmentationModel:
-    if not (settings.memory or settings.residual) and len(task.modalities) > 1:
-        raise SettingsError(
-            "without memory and without the memory residual, all modalities but the last would have no effect",
-            where="model.memory, model.residual",
-            fix="switch on one of the two, or train on one modality",
-        )
-    parts = SAM2(backbone, len(task.classes), settings.dropout, settings.object_gate)
-    prototypes = None
-    if settings.prototypes != "off":
-        prototypes = PrototypeMemory(
-            len(task.classes), parts.sizes.width // 8, settings.prototype_momentum, settings.prototypes
-        )
-    return MemorySAM(
-        task,
-        parts,
-        lora_rank=settings.lora_rank,
-        memory=settings.memory,
-        residual=settings.residual,
-        prototypes=prototypes,
-    )
-
-
-_MEMORYSAM = ("lora_rank", "memory", "residual", "object_gate", "prototypes", "prototype_momentum", "dropout")
-
-SYSTEMS: dict[str, System] = {
-    "memorysam": System(_memorysam, "sam2", sam2.BACKBONES, "sam2-base-plus", frozenset(_MEMORYSAM), True),
-}
 
 
 def backbone_of(settings: ModelSettings) -> str:
@@ -80,6 +25,29 @@ def backbone_of(settings: ModelSettings) -> str:
     return name
 
 
+def named(name: str) -> ModelSettings:
+    """Return settings from a system's name, alone or with a backbone: `memorysam-sam2-tiny`, `cmnext-b2`, `sam-lora`.
+
+    Raises:
+        SettingsError: there is no such system or backbone.
+    """
+    for system, known in SYSTEMS.items():
+        if name == system:
+            return ModelSettings(name=system, backbone=known.default, **known.published)
+        if name.startswith(f"{system}-"):
+            size = name.removeprefix(f"{system}-")
+            short = f"{known.family}-{size}"
+            backbone = short if short in known.backbones else size
+            settings = ModelSettings(name=system, backbone=backbone, **known.published)
+            backbone_of(settings)
+            return settings
+    raise SettingsError(
+        f"there is no model {name!r}",
+        expected=f"a system, or a system and a backbone, such as memorysam-sam2-tiny: {', '.join(SYSTEMS)}",
+        fix=did_you_mean(name, SYSTEMS),
+    )
+
+
 def create(settings: ModelSettings, task: Task, *, from_scratch: bool = True) -> SegmentationModel:
     """Build the model that `settings` describe, for `task`, with fresh weights, and freeze what shall not train.
 
@@ -94,6 +62,7 @@ def create(settings: ModelSettings, task: Task, *, from_scratch: bool = True) ->
     system = SYSTEMS[settings.name]
     backbone = backbone_of(settings)
     _only_own_options(settings, system)
+    _usable_modalities(settings.name, system, task)
     model = system.build(settings, backbone, task)
     train = settings.train
     wanted = train.model_dump() | {"stem": True}
@@ -101,6 +70,24 @@ def create(settings: ModelSettings, task: Task, *, from_scratch: bool = True) ->
         wanted["encoder"] = from_scratch or not system.keeps_encoder
     model.train_only([part for part, wish in wanted.items() if wish])
     return model
+
+
+def _usable_modalities(name: str, system: System, task: Task) -> None:
+    """Raise where there is no sensor, or a map of regions that the system has no use for."""
+    if not task.sensors:
+        raise SettingsError(
+            f"there is no sensor among the modalities: {listing(task.names)}",
+            where="data.modalities",
+            expected="one or more, beside the map of regions",
+        )
+    if len(task.regions) > system.takes_regions:
+        takers = [taker for taker, known in SYSTEMS.items() if known.takes_regions]
+        raise SettingsError(
+            f"{name} has no use for the map of regions {task.regions[-1]!r}",
+            where="data.modalities",
+            expected="one map of regions at most" if system.takes_regions else f"sensors; {listing(takers)} takes it",
+            fix=f"leave {task.regions[-1]} out of data.modalities",
+        )
 
 
 def _only_own_options(settings: ModelSettings, system: System) -> None:

@@ -1,6 +1,8 @@
 """Low-rank adaptation of the query and value rows of a fused qkv projection (paper Eq. 1-2)."""
 
 import math
+from collections.abc import Callable, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -9,29 +11,69 @@ from torch.nn import functional as F
 from memorysam.errors import InputError
 
 
-class LoRAQKV(nn.Linear):
-    """A fused projection to (q, k, v) with low-rank deltas on q and v: `q += B_q A_q x`, `v += B_v A_v x`.
+class _AdaptedLinear(nn.Linear):
+    """The linear layer it adapts: `weight` and `bias` keep their names, so checkpoints of the base model load."""
 
-    It is the linear layer it adapts: `weight` and `bias` keep their names, so checkpoints of the base model load.
-    `A` starts Kaiming-uniform, `B` at zero: at the start the layer computes what the base layer computes.
+    def __init__(self, base: nn.Linear) -> None:
+        super().__init__(1, 1, device="meta")
+        self.in_features, self.out_features = base.in_features, base.out_features
+        self.weight, self.bias = base.weight, base.bias
+
+    @property
+    def width(self) -> int:
+        """Number of channels of q, of k and of v."""
+        return self.out_features // 3
+
+
+class Deltas(nn.Module):
+    """Low-rank deltas of q and v; `A` (down) starts Kaiming-uniform, `B` (up) at zero: no difference at the start."""
+
+    q_down: nn.Parameter
+    q_up: nn.Parameter
+    v_down: nn.Parameter
+    v_up: nn.Parameter
+
+    def __init__(self, base: nn.Linear, rank: int) -> None:
+        super().__init__()
+        fill_with_deltas(self, base, rank)
+
+
+def fill_with_deltas(module: "Deltas | LoRAQKV", base: nn.Linear, rank: int) -> None:
+    """Give a module the four matrices, named as in `LORA_TENSORS`."""
+    width = base.out_features // 3
+    new = base.weight.new_empty
+    module.q_down = nn.Parameter(new(rank, base.in_features))
+    module.q_up = nn.Parameter(torch.zeros_like(new(width, rank)))
+    module.v_down = nn.Parameter(new(rank, base.in_features))
+    module.v_up = nn.Parameter(torch.zeros_like(new(width, rank)))
+    for down in (module.q_down, module.v_down):
+        nn.init.kaiming_uniform_(down, a=math.sqrt(5))
+
+
+def apply_deltas(qkv: Tensor, x: Tensor, deltas: "Deltas | LoRAQKV") -> Tensor:
+    """Return `[..., 3 * width]` with `q += B_q A_q x` and `v += B_v A_v x`."""
+    q, k, v = qkv.chunk(3, dim=-1)
+    q = q + F.linear(F.linear(x, deltas.q_down), deltas.q_up)
+    v = v + F.linear(F.linear(x, deltas.v_down), deltas.v_up)
+    return torch.cat([q, k, v], dim=-1)
+
+
+class LoRAQKV(_AdaptedLinear):
+    """A fused projection to (q, k, v) with low-rank deltas on q and v.
 
     Args:
         base: the layer to adapt, `in_features` to `3 * width`; its tensors are taken over.
         rank: of the deltas.
     """
 
+    q_down: nn.Parameter
+    q_up: nn.Parameter
+    v_down: nn.Parameter
+    v_up: nn.Parameter
+
     def __init__(self, base: nn.Linear, rank: int) -> None:
-        super().__init__(1, 1, device="meta")
-        self.in_features, self.out_features = base.in_features, base.out_features
-        self.weight, self.bias = base.weight, base.bias
-        width = base.out_features // 3
-        new = base.weight.new_empty
-        self.q_down = nn.Parameter(new(rank, base.in_features))
-        self.q_up = nn.Parameter(torch.zeros_like(new(width, rank)))
-        self.v_down = nn.Parameter(new(rank, base.in_features))
-        self.v_up = nn.Parameter(torch.zeros_like(new(width, rank)))
-        for down in (self.q_down, self.v_down):
-            nn.init.kaiming_uniform_(down, a=math.sqrt(5))
+        super().__init__(base)
+        fill_with_deltas(self, base, rank)
         self._unmerged: Tensor | None = None
 
     @property
@@ -42,19 +84,14 @@ class LoRAQKV(nn.Linear):
     def forward(self, x: Tensor) -> Tensor:
         """Project `[..., in_features]` to `[..., 3 * width]`."""
         qkv = F.linear(x, self.weight, self.bias)
-        if self.merged:
-            return qkv
-        q, k, v = qkv.chunk(3, dim=-1)
-        q = q + F.linear(F.linear(x, self.q_down), self.q_up)
-        v = v + F.linear(F.linear(x, self.v_down), self.v_up)
-        return torch.cat([q, k, v], dim=-1)
+        return qkv if self.merged else apply_deltas(qkv, x, self)
 
     @torch.no_grad()
     def merge(self) -> None:
         """Add the deltas to `weight`: the same function, at the cost of the base layer alone."""
         if self.merged:
             return
-        width = self.out_features // 3
+        width = self.width
         self._unmerged = self.weight.detach().clone()
         self.weight[:width] += self.q_up @ self.q_down
         self.weight[2 * width :] += self.v_up @ self.v_down
@@ -71,16 +108,54 @@ LORA_TENSORS = ("q_down", "q_up", "v_down", "v_up")
 """Names of the tensors that `LoRAQKV` adds to a layer."""
 
 
+class LoRAExperts(_AdaptedLinear):
+    """The same with one set of deltas per expert: equal shares of the batch go to the experts that are selected.
+
+    Args:
+        base: the layer to adapt.
+        rank: of the deltas.
+        names: of the experts.
+    """
+
+    def __init__(self, base: nn.Linear, rank: int, names: Sequence[str]) -> None:
+        super().__init__(base)
+        self.experts = nn.ModuleDict({name: Deltas(base, rank) for name in names})
+        self.selected: tuple[str, ...] = tuple(names)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Project `[M * N, ..., in_features]`; share `m` of the first dimension belongs to the m-th selected expert."""
+        qkv = F.linear(x, self.weight, self.bias)
+        shares = zip(qkv.chunk(len(self.selected)), x.chunk(len(self.selected)), self.selected, strict=True)
+        experts = {name: cast("Deltas", self.experts[name]) for name in self.selected}
+        return torch.cat([apply_deltas(base, own, experts[name]) for base, own, name in shares])
+
+
 def add_lora(model: nn.Module, rank: int, target: str = "qkv") -> int:
     """Adapt every linear layer called `target` below `model`, in place; return how many there were."""
+    return _adapt(model, target, lambda base: LoRAQKV(base, rank))
+
+
+def add_experts(model: nn.Module, rank: int, names: Sequence[str], target: str = "qkv") -> int:
+    """Adapt every linear layer called `target` with one expert per name, in place; return how many there were."""
+    return _adapt(model, target, lambda base: LoRAExperts(base, rank, names))
+
+
+def select_experts(model: nn.Module, names: Sequence[str]) -> None:
+    """Let the next batches consist of one share per name, in this order."""
+    for module in model.modules():
+        if isinstance(module, LoRAExperts):
+            module.selected = tuple(names)
+
+
+def _adapt(model: nn.Module, target: str, make: Callable[[nn.Linear], nn.Linear]) -> int:
     found = [
         (parent, child)
         for parent in model.modules()
         for name, child in parent.named_children()
-        if name == target and isinstance(child, nn.Linear) and not isinstance(child, LoRAQKV)
+        if name == target and isinstance(child, nn.Linear) and not isinstance(child, _AdaptedLinear)
     ]
     for parent, child in found:
-        setattr(parent, target, LoRAQKV(child, rank))
+        setattr(parent, target, make(child))
     return len(found)
 
 

@@ -42,7 +42,6 @@ class MemorySAM(SegmentationModel):
     """heads: IoU, object score, pointer projection and gate, which the released training freezes and no loss of the
     method is for; prompt: SAM2's fixed inputs."""
     BASE = ("sam2.",)
-    ADDED = re.compile(r"^stems\.|^prototypes\.|\.(q|v)_(down|up)$")
     FOLLOWS_CLASSES = re.compile(
         r"^sam2\.mask_decoder\.(mask_tokens\.weight$|output_hypernetworks_mlps\.|iou_prediction_head\.proj_out\.)"
         r"|^prototypes\."

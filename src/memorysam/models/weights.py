@@ -19,11 +19,13 @@ from torch import Tensor
 from memorysam.config import ModelSettings
 from memorysam.errors import WeightsError, listing
 from memorysam.files import read_header, read_tensors, write_tensors
-from memorysam.models.base import SegmentationModel
-from memorysam.models.factory import SYSTEMS, create
+from memorysam.models.base import LORA, SegmentationModel
+from memorysam.models.factory import create
 from memorysam.models.formats import KNOWN, translate
 from memorysam.models.formats.translated import Translated
+from memorysam.models.hub import OLDER, fetch
 from memorysam.models.lora import require_unmerged
+from memorysam.models.systems import SYSTEMS
 from memorysam.spec import Task
 from memorysam.strict import build
 
@@ -32,7 +34,7 @@ CHECKPOINTS = ("best.safetensors", "last.safetensors")
 """What a run folder is asked for, in this order."""
 
 _PICKLED = (".pt", ".pth", ".bin", ".ckpt", ".tar")
-_NEW_IN_RELEASE = re.compile(r"^stems\.|^prototypes\.")
+_OURS = re.compile(r"^stems\.|^prototypes\.")
 """What this package adds to the published systems: other ways to three channels, the paper's form of prototypes."""
 
 
@@ -148,12 +150,12 @@ def locate(source: str | Path) -> Path:
         raise WeightsError(
             "this folder holds no weights",
             where=path,
-            expected=f"{' or '.join(CHECKPOINTS)}, or a SAM2 folder with config.json",
+            expected=f"{' or '.join(CHECKPOINTS)}, or a folder in `transformers` format, with config.json",
         )
     if path.is_file():
         return path
     if re.fullmatch(r"[\w.-]+/[\w.-]+", str(source)) and not path.suffix:
-        return _fetch(str(source))
+        return fetch(str(source))
     raise WeightsError(
         "there are no weights here",
         where=path,
@@ -181,10 +183,10 @@ def header(model: SegmentationModel, **more: object) -> dict[str, Any]:
 def read_state(path: Path) -> dict[str, Tensor]:
     """Return the tensors of a published file or of a `transformers` folder, under the names they have there."""
     if path.is_dir():
-        parts = sorted(path.glob("*.safetensors"))
+        parts = sorted(path.glob("*.safetensors")) or sorted(path.glob(OLDER))
         if not parts:
-            raise WeightsError("this folder holds no .safetensors file", where=path)
-        return {name: tensor for part in parts for name, tensor in read_tensors(part)[0].items()}
+            raise WeightsError(f"this folder holds neither a .safetensors file nor {OLDER}", where=path)
+        return {name: tensor for part in parts for name, tensor in read_state(part).items()}
     if path.suffix == ".safetensors":
         return read_tensors(path)[0]
     if path.suffix not in _PICKLED:
@@ -224,7 +226,10 @@ def published(path: Path) -> Translated:
         WeightsError: not readable, or of an unknown kind.
     """
     state = read_state(path)
-    found = translate(state)
+    try:
+        found = translate(state)
+    except WeightsError as error:  # of a kind that is known and of no use; a translator knows no path
+        raise WeightsError(error.what, where=path, expected=error.expected, fix=error.fix) from None
     if found is None:
         raise WeightsError(
             "these weights are not of a known kind",
@@ -266,19 +271,29 @@ def _fill(model: SegmentationModel, found: Translated, path: Path, new_head: boo
     """Copy the tensors into the model; everything that does not fit is on a named list or an error."""
     own = model.state_dict()
     whole = found.system is not None
-    theirs = found.tensors if whole else {p + name: t for p in model.BASE for name, t in found.tensors.items()}
-    may_be_new = (
-        re.compile(f"{model.ADDED.pattern}|{_NEW_IN_RELEASE.pattern}") if ours or not whole else _NEW_IN_RELEASE
+    theirs = (
+        {model.own_name(name): t for name, t in found.tensors.items()}
+        if whole
+        else {p + name: t for p in model.BASE for name, t in found.tensors.items()}
     )
     follows = model.FOLLOWS_CLASSES
-    # What this model was built without, the file may still have: deltas, prototypes, another modality's stem.
-    unused = [n for n in theirs if n not in own and (may_be_new.search(n) or (not whole and model.UNUSED.search(n)))]
+
+    def optional(name: str) -> bool:
+        """Whether the file may lack a tensor of the model, or have one that the model lacks."""
+        return bool(_OURS.search(name) or (ours and LORA.search(name)))
+
+    def added(name: str) -> bool:
+        """Whether the method adds a tensor to its backbone."""
+        return not whole and (not name.startswith(model.BASE) or bool(model.ADDED.search(name)))
+
+    unused = [n for n in theirs if n not in own and (optional(n) or (not whole and model.UNUSED.search(n)))]
     theirs = {n: t for n, t in theirs.items() if n not in unused and not (new_head and follows.search(n))}
-    theirs = {
-        n: t if n not in own or own[n].shape == t.shape else model.fit(n, t, own[n].shape) for n, t in theirs.items()
-    }
-    new = [n for n in own if n not in theirs and (may_be_new.search(n) or (new_head and follows.search(n)))]
-    missing = [name for name in own if name not in theirs and name not in new]
+    for name, tensor in theirs.items():
+        if name in own and own[name].shape != tensor.shape:
+            theirs[name] = model.fit(name, tensor, own[name].shape)
+    absent = [name for name in own if name not in theirs]
+    new = [n for n in absent if optional(n) or added(n) or (new_head and follows.search(n))]
+    missing = [name for name in absent if name not in new]
     unexpected = [name for name in theirs if name not in own]
     reshaped = [
         f"{name} {list(theirs[name].shape)} instead of {list(own[name].shape)}"
@@ -318,20 +333,3 @@ def _group(model: SegmentationModel, name: str) -> str:
         return "decoder head"
     part = model.part_of(name)
     return {"lora": "LoRA", "stem": "stems"}.get(part, part)
-
-
-def _fetch(name: str) -> Path:
-    """Download a SAM2 model in `transformers` format, or find it in the local cache."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-
-    try:
-        return Path(
-            snapshot_download(name, allow_patterns=["config.json", "*.safetensors", "*.safetensors.index.json"])
-        )
-    except (HFValidationError, HfHubHTTPError, OSError) as error:
-        raise WeightsError(
-            f"there is no file or folder {name!r}, and it cannot be fetched from the Hub",
-            where=name,
-            fix=str(error).splitlines()[0],
-        ) from None

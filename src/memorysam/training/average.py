@@ -6,9 +6,13 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from memorysam.training.statistics import running_statistics
+
 
 class WeightAverage:
     """Averages what trains of a model, and lends it to the model for scoring and for the best checkpoint.
+
+    Running statistics of batch norms belong to the weights that they were taken with, and are averaged along.
 
     Args:
         model: whose parameters are averaged.
@@ -17,7 +21,10 @@ class WeightAverage:
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.decay = decay
-        self._parameters = {n: p for n, p in model.named_parameters() if p.requires_grad} if decay else {}
+        self._parameters: dict[str, Tensor] = {}
+        if decay:
+            self._parameters |= {name: p for name, p in model.named_parameters() if p.requires_grad}
+            self._parameters |= running_statistics(model)
         self.tensors: dict[str, Tensor] = {name: p.detach().clone() for name, p in self._parameters.items()}
         """The average, by the names of the parameters."""
 

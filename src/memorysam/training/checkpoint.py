@@ -66,7 +66,8 @@ def save_state(
         for rank, states in enumerate(generators):
             for kind, state in states.items():
                 tensors[f"{_PREFIX}generator/{rank}/{kind}"] = state
-        head = weights.header(model, training={"progress": vars(progress), "ranks": len(generators)}, **about)
+        training = {"progress": vars(progress), "ranks": len(generators), "optimizer": type(optimizer).__name__}
+        head = weights.header(model, training=training, **about)
         last = folder / LAST
         if last.exists():
             _keep(last, folder / PREVIOUS)
@@ -88,13 +89,16 @@ def load_state(
     """
     tensors, head, notes = _newest(folder)
     model.load_state_dict({name: t for name, t in tensors.items() if not name.startswith(_PREFIX)})
-    for name, parameter in model.named_parameters():
+    training = head["training"]
+    before, now = training.get("optimizer", "AdamW"), type(optimizer).__name__
+    if before != now:
+        notes.append(f"saved with the optimizer {before}, continued with {now}: its moments begin anew")
+    for name, parameter in model.named_parameters() if before == now else ():
         prefix = f"{_PREFIX}optimizer/{name}/"
         moments = {n.removeprefix(prefix): tensor for n, tensor in tensors.items() if n.startswith(prefix)}
         if moments:
             # Adam's step counter stays on the CPU.
             optimizer.state[parameter] = {k: v if k == "step" else v.to(parameter.device) for k, v in moments.items()}
-    training = head["training"]
     ranks = distributed.get_world_size() if distributed.is_initialized() else 1
     if ranks == training["ranks"]:
         _set_generators({n.rsplit("/", 1)[1]: t for n, t in tensors.items() if f"generator/{_rank()}/" in n})

@@ -25,12 +25,14 @@ from memorysam.spec import Task, select
 from memorysam.training.average import WeightAverage
 from memorysam.training.checkpoint import BEST, Progress, load_state, save_state
 from memorysam.training.interrupt import Interrupt
-from memorysam.training.objective import training_loss
+from memorysam.training.objective import Objective, training_loss
+from memorysam.training.optimizer import optimizer_of, set_rate
 from memorysam.training.progress import ProgressBar, say
 from memorysam.training.run import RunFolder
 from memorysam.training.sampler import TrainSampler, shown_modalities
-from memorysam.training.schedule import adamw, warmup_poly
+from memorysam.training.schedule import schedule
 from memorysam.training.start import accelerate, start
+from memorysam.training.statistics import share_statistics
 
 
 @dataclass(frozen=True)
@@ -125,10 +127,9 @@ class Training:
             seed=options.seed,
         )
         self.total_steps = options.epochs * self.sampler.steps_per_epoch
-        self.optimizer = adamw(model, options.lr, options.weight_decay)
-        self.factor = warmup_poly(
-            self.sampler.steps_per_epoch, options.epochs, options.warmup_epochs, options.warmup_ratio, options.power
-        )
+        self.objective = Objective(options, model.task)
+        self.optimizer = optimizer_of(model, options)
+        self.factor = schedule(options, self.sampler.steps_per_epoch)
         self.average = WeightAverage(self.model, options.average)
         self.progress = Progress()
         self.wrapped: nn.Module = accelerator.prepare(self.model)
@@ -194,8 +195,7 @@ class Training:
             TrainingError: the loss or a gradient is not finite; nothing has been changed by this step.
         """
         rate = self.options.lr * self.factor(self.progress.step)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        set_rate(self.optimizer, rate)
         self.optimizer.zero_grad(set_to_none=True)
         sums: dict[str, Tensor] = {}
         for i in range(self.options.accumulate):
@@ -203,19 +203,11 @@ class Training:
             last = i == self.options.accumulate - 1
             # Ranks exchange gradients once per step.
             with nullcontext() if last else self.accelerator.no_sync(self.wrapped):
-                names = shown_modalities(
-                    self.model.task.names, self.options.modality_dropout, (self.options.seed, self.progress.step, i)
-                )
+                task, key = self.model.task, (self.options.seed, self.progress.step, i)
+                names = shown_modalities(task.names, self.options.modality_dropout, key, task.regions)
                 with self._precision():
                     output = self.wrapped({name: batch.images[name] for name in names})
-                loss, terms = training_loss(
-                    self.model,
-                    output,
-                    batch.label,
-                    weight=self.options.prototype_weight,
-                    probability=self.options.ohem_probability,
-                    least=self.options.ohem_least,
-                )
+                loss, terms = training_loss(self.model, output, batch.label, self.objective)
                 if len(names) < len(batch.images):
                     # Distributed training waits for every gradient, also those of what was not used.
                     loss = loss + 0.0 * sum(p.sum() for p in self._trained())
@@ -228,6 +220,7 @@ class Training:
         if not all(math.isfinite(value) for value in values):
             raise self._not_finite(facts)
         self.optimizer.step()
+        share_statistics(self.model)
         self.average.update(self.progress.step + 1)
         return {**facts, "lr": rate}
 

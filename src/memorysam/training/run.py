@@ -91,12 +91,13 @@ def refuse_changes(then: RunSettings, now: RunSettings, path: Path) -> None:
         SettingsError: lists the differences.
     """
     before, after = _flat(then.model_dump(mode="json")), _flat(now.model_dump(mode="json"))
-    changed = [key for key in after if before.get(key) != after[key] and key not in _MAY_CHANGE]
+    # A dictionary among the settings may have keys on one side only.
+    changed = [k for k in {**before, **after} if before.get(k) != after.get(k) and k not in _MAY_CHANGE]
     if changed:
         raise SettingsError(
             "settings have changed since this run began",
             where=path / SETTINGS,
-            expected="; ".join(f"{key}: {before.get(key)!r}, now {after[key]!r}" for key in changed),
+            expected="; ".join(f"{key}: {before.get(key)!r}, now {after.get(key)!r}" for key in changed),
             fix="resume with the run's own settings, or pass --allow-changes",
         )
 

@@ -1,6 +1,6 @@
 """What is seen when: a function of the seed, so that any position can be returned to."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,16 +56,21 @@ class TrainSampler:
         return self._kept[1]
 
 
-def shown_modalities(names: Sequence[str], probability: float, key: tuple[int, ...]) -> list[str]:
+def shown_modalities(
+    names: Sequence[str], probability: float, key: tuple[int, ...], always: Collection[str] = ()
+) -> list[str]:
     """Return the modalities that one forward pass sees, in their order.
 
     Args:
         names: all of them.
         probability: of a subset, all non-empty ones being equally likely (the whole among them), instead of all.
         key: seed and position; the same on every rank, so that all ranks see the same modalities.
+        always: those of them that are never left out and do not count: maps of regions.
     """
     rng = np.random.default_rng(key)
     if rng.random() >= probability:
         return list(names)
-    chosen = int(rng.integers(1, 2 ** len(names)))
-    return [name for i, name in enumerate(names) if chosen >> i & 1]
+    droppable = [name for name in names if name not in always]
+    chosen = int(rng.integers(1, 2 ** len(droppable)))
+    kept = {name for i, name in enumerate(droppable) if chosen >> i & 1}
+    return [name for name in names if name in kept or name in always]

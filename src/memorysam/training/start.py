@@ -11,8 +11,17 @@ from memorysam.errors import SettingsError
 from memorysam.models import weights
 from memorysam.models.base import SegmentationModel
 from memorysam.models.factory import backbone_of, create
+from memorysam.models.systems import SYSTEMS
 from memorysam.spec import Task
 from memorysam.training.progress import say
+
+EXAMPLES = {
+    "sam2": "facebook/sam2.1-hiera-base-plus",
+    "sam": "facebook/sam-vit-base",
+    "mit": "nvidia/mit-b2",
+    "resnet": "resnet101-63fe2227.pth, a file of torchvision",
+}
+"""Of weights to start from, by family."""
 
 
 def accelerate(options: TrainSettings) -> Accelerator:
@@ -55,8 +64,8 @@ def start(settings: RunSettings, task: Task, quiet: bool = False) -> Segmentatio
         raise SettingsError(
             f"the backbone {backbone} needs pretrained weights",
             where="model.weights",
-            expected="a SAM2 file (.pt), a Hub directory or id, or a MemorySAM checkpoint",
-            fix="for example --model.weights facebook/sam2.1-hiera-base-plus; 'random' trains without",
+            expected="a file (.pt, .pth), a Hub directory or id, or a checkpoint of ours",
+            fix=f"for example --model.weights {EXAMPLES[SYSTEMS[chosen.name].family]}; 'random' trains without",
         )
     if chosen.weights is None or chosen.weights == "random":
         return create(chosen, task)

@@ -7,11 +7,19 @@ from collections.abc import Callable, Mapping
 
 from torch import Tensor
 
-from memorysam.models.formats import sam2
+from memorysam.models.formats import mcubesnet, mit, sam, sam2
 from memorysam.models.formats.translated import Translated
 
-_FAMILIES: tuple[Callable[[Mapping[str, Tensor]], Translated | None], ...] = (sam2.translate,)
-KNOWN = "SAM2 (Meta .pt or transformers), the MemorySAM release"
+_FAMILIES: tuple[Callable[[Mapping[str, Tensor]], Translated | None], ...] = (
+    sam2.translate,
+    sam.translate,
+    mcubesnet.translate,
+    mit.translate,
+)
+KNOWN = (
+    "SAM2 (Meta .pt or transformers), the MemorySAM release, SAM (Meta .pth or transformers), SAMed, CWSAM, "
+    "MCubeSNet, ResNet-101 (torchvision), MiT (.pth or transformers), CMNeXt, CMX"
+)
 """For people."""
 
 

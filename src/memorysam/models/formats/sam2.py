@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from memorysam.models.formats.translated import Translated
-from memorysam.models.sam2 import BACKBONES, Backbone
+from memorysam.models.sam2_sizes import BACKBONES, Backbone
 
 # Meta's names to those of `transformers`, which are ours. Order matters: the first rule that fits is applied.
 _THREE_LAYERS = r"(output_hypernetworks_mlps\.\d+|iou_prediction_head|pred_obj_score_head|object_pointer_proj)"
