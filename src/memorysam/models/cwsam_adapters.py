@@ -90,7 +90,7 @@ class PromptGenerator(nn.Module):
 
     def forward(self, pixels: Tensor, tokens: Tensor) -> list[Tensor]:
         """From images `[N, 3, H, W]` and their tokens before position `[N, h, w, E]`, one `[N, h, w, E]` per block."""
-        smooth = self.handcrafted(low_pass(pixels)).flatten(2).transpose(1, 2)
+        smooth = self.handcrafted(low_pass(pixels).to(pixels.dtype)).flatten(2).transpose(1, 2)
         feature = smooth + self.token_feature(tokens)
         return [self.shared(F.gelu(light(feature))).view(tokens.shape) for light in self.light]
 

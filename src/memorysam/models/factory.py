@@ -2,7 +2,10 @@
 
 from memorysam.config import ModelSettings
 from memorysam.errors import SettingsError, did_you_mean, listing
+from memorysam.models.attention import use_own_attention
 from memorysam.models.base import SegmentationModel
+from memorysam.models.dropout import speed_up_dropout
+from memorysam.models.linear import speed_up_linears
 from memorysam.models.systems import SYSTEMS, System
 from memorysam.spec import Task
 
@@ -64,6 +67,9 @@ def create(settings: ModelSettings, task: Task, *, from_scratch: bool = True) ->
     _only_own_options(settings, system)
     _usable_modalities(settings.name, system, task)
     model = system.build(settings, backbone, task)
+    speed_up_linears(model)
+    speed_up_dropout(model)
+    use_own_attention(model)
     train = settings.train
     wanted = train.model_dump() | {"stem": True}
     if train.encoder is None:

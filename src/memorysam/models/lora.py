@@ -6,9 +6,9 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from memorysam.errors import InputError
+from memorysam.models.linear import linear, weights_in
 
 
 class _AdaptedLinear(nn.Linear):
@@ -53,8 +53,10 @@ def fill_with_deltas(module: "Deltas | LoRAQKV", base: nn.Linear, rank: int) -> 
 def apply_deltas(qkv: Tensor, x: Tensor, deltas: "Deltas | LoRAQKV") -> Tensor:
     """Return `[..., 3 * width]` with `q += B_q A_q x` and `v += B_v A_v x`."""
     q, k, v = qkv.chunk(3, dim=-1)
-    q = q + F.linear(F.linear(x, deltas.q_down), deltas.q_up)
-    v = v + F.linear(F.linear(x, deltas.v_down), deltas.v_up)
+    down = torch.cat([deltas.q_down, deltas.v_down]).to(x.dtype)
+    q_low, v_low = linear(x, down).chunk(2, dim=-1)
+    q = q + linear(q_low, deltas.q_up.to(x.dtype))
+    v = v + linear(v_low, deltas.v_up.to(x.dtype))
     return torch.cat([q, k, v], dim=-1)
 
 
@@ -83,7 +85,7 @@ class LoRAQKV(_AdaptedLinear):
 
     def forward(self, x: Tensor) -> Tensor:
         """Project `[..., in_features]` to `[..., 3 * width]`."""
-        qkv = F.linear(x, self.weight, self.bias)
+        qkv = linear(x, *weights_in(self, x.dtype))
         return qkv if self.merged else apply_deltas(qkv, x, self)
 
     @torch.no_grad()
@@ -124,7 +126,7 @@ class LoRAExperts(_AdaptedLinear):
 
     def forward(self, x: Tensor) -> Tensor:
         """Project `[M * N, ..., in_features]`; share `m` of the first dimension belongs to the m-th selected expert."""
-        qkv = F.linear(x, self.weight, self.bias)
+        qkv = linear(x, *weights_in(self, x.dtype))
         shares = zip(qkv.chunk(len(self.selected)), x.chunk(len(self.selected)), self.selected, strict=True)
         experts = {name: cast("Deltas", self.experts[name]) for name in self.selected}
         return torch.cat([apply_deltas(base, own, experts[name]) for base, own, name in shares])

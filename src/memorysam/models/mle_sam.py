@@ -76,7 +76,7 @@ class MLESAM(SegmentationModel):
         if self.experts < scores.shape[1]:
             worst = scores.topk(scores.shape[1] - self.experts, dim=1, largest=False).indices
             scores = scores.scatter(1, worst, -torch.inf)
-        return scores.softmax(dim=1)
+        return scores.softmax(dim=1).to(embeddings.dtype)
 
     def fuse(self, pyramids: list[Pyramid]) -> Pyramid:
         """Mean of what the router weighs and of the plain average, on all levels."""

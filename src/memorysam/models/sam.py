@@ -174,7 +174,8 @@ class SAM(nn.Module):
         queries, keys = decoder.transformer(
             point_embeddings=tokens,
             image_embeddings=source,
-            image_positional_embeddings=self.dense_position(h, w),
+            # Weights of bfloat16 take nothing else.
+            image_positional_embeddings=self.dense_position(h, w).to(decoder.iou_token.weight.dtype),
             attention_similarity=None,
         )
         image: Tensor = keys.squeeze(1).transpose(1, 2).reshape(n, d, h, w)

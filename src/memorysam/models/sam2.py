@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoModel, get_1d_sine_pe
 
+from memorysam.models import hiera
 from memorysam.models.sam2_sizes import MEMORY_WIDTH, backbone, configuration
 
 MAX_POINTERS = 16
@@ -82,6 +83,7 @@ class SAM2(nn.Module):
         self.sizes = backbone(name)
         parts = Sam2VideoModel(configuration(self.sizes, masks, dropout))
         self.object_gate = object_gate
+        self.recomputes = False
         self.vision_encoder = parts.vision_encoder
         self.memory_attention = parts.memory_attention
         self.memory_encoder = parts.memory_encoder
@@ -115,15 +117,11 @@ class SAM2(nn.Module):
 
     def recompute_activations(self, enabled: bool) -> None:
         """Trade time for memory: keep only each encoder block's input for the backward pass."""
-        for block in self.vision_encoder.backbone.blocks:
-            block.gradient_checkpointing = enabled
-            block._gradient_checkpointing_func = _checkpoint
+        self.recomputes = enabled
 
     def encode(self, pixels: Tensor) -> Pyramid:
         """Image encoder with FPN neck: `[N, 3, H, W]` to a `Pyramid`. `H` and `W` are multiples of 32."""
-        stages = self.vision_encoder.backbone(
-            pixels
-        ).intermediate_hidden_states  # [N, H/4, W/4, .] to [N, H/32, W/32, .]
+        stages = self._stages(pixels)  # [N, H/4, W/4, .] to [N, H/32, W/32, .]
         neck = self.vision_encoder.neck
         # The neck's own forward also makes position maps for the whole batch; the method needs one, for one image.
         s32, s16, s8, s4 = (
@@ -131,6 +129,15 @@ class SAM2(nn.Module):
         )
         s16 = s16 + F.interpolate(s32.float(), scale_factor=2.0, mode="nearest").to(s16.dtype)
         return Pyramid(self.mask_decoder.conv_s0(s4), self.mask_decoder.conv_s1(s8), s16)
+
+    def _stages(self, pixels: Tensor) -> list[Tensor]:
+        """Hiera's levels. Mixed precision on the CPU is bfloat16 all through it, weights that do not train included."""
+        recompute = self.recomputes and self.training and torch.is_grad_enabled()
+        backbone = self.vision_encoder.backbone
+        if pixels.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
+            with torch.autocast("cpu", enabled=False):
+                return hiera.stages(backbone, pixels.to(torch.bfloat16), recompute)
+        return hiera.stages(backbone, pixels, recompute)
 
     def condition(self, features: Tensor, memories: Sequence[Memory]) -> Tensor:
         """Memory attention: `F3` of one modality `[B, D, h, w]` and what earlier ones left, to the same shape.
@@ -149,6 +156,9 @@ class SAM2(nn.Module):
         positions = torch.cat([positions] * len(maps) + [pointer_positions], dim=1).unsqueeze(1)
         attention = self.memory_attention
         queries = (features + 0.1 * self._sine(features, d)).flatten(2).transpose(1, 2).unsqueeze(1)
+        # Weights of bfloat16 take nothing else; mixed precision keeps the sum in float32.
+        if attention.layer_norm.weight.dtype == torch.bfloat16:
+            queries, keys, positions = queries.bfloat16(), keys.bfloat16(), positions.bfloat16()
         rotation = attention.rotary_emb(queries, _grid(h, w, features.device))
         for layer in attention.layers:
             queries = layer(
@@ -169,7 +179,7 @@ class SAM2(nn.Module):
         b, d, h, w = embedding.shape
         logits, ious, tokens, object_score = self.mask_decoder(
             image_embeddings=embedding,
-            image_positional_embeddings=self._dense_position(h, w).expand(b, -1, -1, -1),
+            image_positional_embeddings=self._dense_position(h, w).to(embedding.dtype).expand(b, -1, -1, -1),
             # An empty point and its padding, both labelled "not a point".
             sparse_prompt_embeddings=self.not_a_point_embed.weight.expand(b, 1, 2, -1),
             dense_prompt_embeddings=self.no_mask_embed.weight.view(1, d, 1, 1),
@@ -192,7 +202,7 @@ class SAM2(nn.Module):
         rows = torch.arange(len(masks.best), device=masks.best.device)
         mask = masks.logits[rows, masks.best].unsqueeze(1).float()  # [B, 1, 4h, 4w]
         mask = F.interpolate(mask, scale_factor=4.0, mode="bilinear", align_corners=False)
-        mask = torch.sigmoid(mask) * 20.0 - 10.0
+        mask = (torch.sigmoid(mask) * 20.0 - 10.0).to(self.no_memory_embedding.dtype)
         encoder = self.memory_encoder
         fused = encoder.feature_projection(features) + encoder.mask_downsampler(mask)
         memory = encoder.projection(encoder.memory_fuser(fused))
@@ -211,7 +221,8 @@ class SAM2(nn.Module):
         # Distance in frames, as a share of the longest one possible.
         distance = torch.arange(len(pointers), 0, -1, device=tokens.device, dtype=torch.float32)
         distance = distance / max(1, min(len(pointers) + 1, MAX_POINTERS) - 1)
-        positions = self.temporal_positional_encoding_projection_layer(get_1d_sine_pe(distance, dim=d))
+        sine = get_1d_sine_pe(distance, dim=d).to(self.no_memory_embedding.dtype)
+        positions = self.temporal_positional_encoding_projection_layer(sine)
         return tokens, positions.repeat_interleave(per, dim=0).unsqueeze(0)
 
     def _sine(self, like: Tensor, channels: int) -> Tensor:
@@ -238,7 +249,3 @@ def _grid(h: int, w: int, device: torch.device) -> Tensor:
     """Return the (x, y) index of every position, row by row: `[h*w, 2]`, for rotary embeddings."""
     y, x = torch.meshgrid(torch.arange(h, device=device), torch.arange(w, device=device), indexing="ij")
     return torch.stack([x.flatten(), y.flatten()], dim=-1)
-
-
-def _checkpoint(function: object, *args: object) -> object:
-    return torch.utils.checkpoint.checkpoint(function, *args, use_reentrant=False)

@@ -1,0 +1,118 @@
+"""Scaled dot-product attention at the speed of the machine.
+
+On a GPU, PyTorch's own is the best there is. On the CPU its kernel pays off for long sequences in float32 only: for
+windows, and for bfloat16 of any length, two matrix products with a softmax between them are two to four times faster.
+Scores are never kept for the backward pass, and never more than `LARGEST` of them are there at once.
+
+Shapes: `N` batch, `A` heads, `Q` queries, `L` keys, `d` width of a head.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers.configuration_utils import PretrainedConfig
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from memorysam.models.dropout import draw_seed, keep_mask
+
+NAME = "memorysam"
+"""By which `transformers` knows it."""
+LONG = 512
+"""From this many keys on, PyTorch's kernel is better in float32."""
+LARGEST = 1 << 25
+"""Scores that are held at once."""
+
+
+def attention(q: Tensor, k: Tensor, v: Tensor, scale: float, dropout: float = 0.0) -> Tensor:
+    """`[N, A, Q, d]`, `[N, A, L, d]`, `[N, A, L, d]` to `[N, A, Q, d]`; `dropout` is that of the weights."""
+    # PyTorch's kernel knows no dropout: then it, too, makes matrix products.
+    plain = q.device.type != "cpu" or (q.dtype == torch.float32 and k.shape[2] >= LONG and not dropout)
+    plain = plain or q.dtype not in (torch.float32, torch.bfloat16) or not q.dtype == k.dtype == v.dtype
+    if plain or torch.compiler.is_compiling():
+        return F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, scale=scale)
+    n, heads, queries, _ = q.shape
+    flat = (t.reshape(n * heads, t.shape[2], t.shape[3]) for t in (q, k, v))
+    out: Tensor = _Products.apply(*flat, scale, dropout, draw_seed() if dropout else 0)  # type: ignore[no-untyped-call]
+    return out.view(n, heads, queries, -1)
+
+
+def for_transformers(
+    module: nn.Module,  # noqa: ARG001
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    **_: Any,
+) -> tuple[Tensor, None]:
+    """Do the same, called as `transformers` calls its attention; the answer is `[N, Q, A, d]`."""
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    if attention_mask is not None:
+        out = F.scaled_dot_product_attention(query, key, value, attention_mask, dropout, scale=scale)
+    else:
+        out = attention(query, key, value, scale, dropout)
+    return out.transpose(1, 2).contiguous(), None
+
+
+def use_own_attention(model: nn.Module) -> None:
+    """Let all of `transformers`' attention below a model be computed by `for_transformers`."""
+    ALL_ATTENTION_FUNCTIONS.register(NAME, for_transformers)
+    for module in model.modules():
+        config = getattr(module, "config", None)
+        if isinstance(config, PretrainedConfig):
+            config._attn_implementation = NAME
+
+
+class _Products(torch.autograd.Function):
+    """Attention `[NA, Q, d]` by matrix products; the backward pass makes the scores again."""
+
+    @staticmethod
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, scale: float, dropout: float, seed: int) -> Tensor:
+        out = q.new_empty(*q.shape[:2], v.shape[2])
+        for i, (rows, columns) in enumerate(_pieces(q, k)):
+            shares = _shares(q[rows, columns], k[rows], scale)
+            if dropout:
+                shares *= keep_mask(shares.shape, dropout, seed + i, shares.dtype)
+            out[rows, columns] = torch.bmm(shares, v[rows])
+        ctx.save_for_backward(q, k, v, out)
+        ctx.options = scale, dropout, seed
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        q, k, v, out = ctx.saved_tensors
+        scale, dropout, seed = ctx.options
+        dq = torch.empty_like(q)
+        dk, dv = torch.zeros_like(k), torch.zeros_like(v)
+        for i, (rows, columns) in enumerate(_pieces(q, k)):
+            shares, g = _shares(q[rows, columns], k[rows], scale), gradients[0][rows, columns]
+            slope = torch.bmm(g, v[rows].transpose(1, 2))
+            kept = shares
+            if dropout:
+                mask = keep_mask(shares.shape, dropout, seed + i, shares.dtype)
+                kept, slope = shares * mask, slope.mul_(mask)
+            dv[rows] += torch.bmm(kept.transpose(1, 2), g)
+            along = (g.float() * out[rows, columns].float()).sum(dim=-1, keepdim=True)
+            slope.sub_(along.to(g.dtype)).mul_(shares).mul_(scale)
+            dq[rows, columns] = torch.bmm(slope, k[rows])
+            dk[rows] += torch.bmm(slope.transpose(1, 2), q[rows, columns])
+        return dq, dk, dv, None, None, None
+
+
+def _shares(q: Tensor, k: Tensor, scale: float) -> Tensor:
+    """Softmax over the keys, `[NA, Q, L]`."""
+    scores = torch.bmm(q * scale, k.transpose(1, 2))
+    return torch.softmax(scores, dim=-1)
+
+
+def _pieces(q: Tensor, k: Tensor) -> list[tuple[slice, slice]]:
+    """Cut the batch, and if need be the queries, so that no piece has more scores than `LARGEST`."""
+    batch, queries, keys = q.shape[0], q.shape[1], k.shape[1]
+    columns = max(1, min(queries, LARGEST // keys))
+    rows = max(1, LARGEST // (keys * columns)) if columns == queries else 1
+    return [
+        (slice(i, i + rows), slice(j, j + columns)) for i in range(0, batch, rows) for j in range(0, queries, columns)
+    ]

@@ -1,0 +1,78 @@
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from memorysam.models import linear as module
+from memorysam.models.linear import FastLinear, linear, speed_up_linears, weights_in
+
+
+def layer_of(dtype=torch.float32, bias=True):
+    torch.manual_seed(0)
+    return nn.Linear(12, 20, bias=bias).to(dtype)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 5e-2)])
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("shape", [(128, 12), (2, 9, 8, 12), (3, 12), (2, 3, 50, 12)])
+def test_it_is_a_linear_layer_with_its_gradients(dtype, tolerance, bias, shape):
+    layer = layer_of(dtype, bias)
+    x = torch.randn(shape, dtype=dtype, requires_grad=True)
+    tensors = [x, *layer.parameters()]
+    results = []
+    for y in (linear(x, layer.weight, layer.bias), F.linear(x, layer.weight, layer.bias)):
+        torch.manual_seed(1)
+        results.append((y, *torch.autograd.grad(y, tensors, torch.randn_like(y))))
+    for ours, theirs in zip(*results, strict=True):
+        assert ours.shape == theirs.shape
+        assert (ours - theirs).abs().max() <= tolerance * max(1.0, float(theirs.abs().max()))
+
+
+def test_rows_need_not_lie_side_by_side():
+    layer = layer_of()
+    x = torch.randn(2, 20, 20, 12)[:, :14, :15]
+    assert (linear(x, layer.weight, layer.bias) - F.linear(x, layer.weight, layer.bias)).abs().max() < 1e-5
+
+
+def test_what_does_not_train_gets_no_gradient(monkeypatch):
+    layer = layer_of().requires_grad_(False)
+    x = torch.randn(100, 12, requires_grad=True)
+    linear(x, layer.weight, layer.bias).sum().backward()
+    assert layer.weight.grad is None
+    assert (x.grad - layer.weight.sum(dim=0)).abs().max() < 1e-5
+
+
+def test_a_model_keeps_its_names_and_answers():
+    model = nn.Sequential(nn.Linear(12, 20), nn.ReLU(), nn.Sequential(nn.Linear(20, 5)))
+    names, x = list(model.state_dict()), torch.randn(100, 12)
+    before = model(x)
+    assert speed_up_linears(model) == 2
+    assert speed_up_linears(model) == 0
+    assert list(model.state_dict()) == names
+    assert isinstance(model[0], FastLinear)
+    assert (model(x) - before).abs().max() < 1e-5
+
+
+def test_frozen_weights_are_converted_once_and_anew_when_they_change():
+    layer = layer_of().requires_grad_(False)
+    first = weights_in(layer, torch.bfloat16)
+    assert first[0].dtype == first[1].dtype == torch.bfloat16
+    assert weights_in(layer, torch.bfloat16)[0] is first[0]
+    with torch.no_grad():
+        layer.weight.mul_(2)
+    assert torch.equal(weights_in(layer, torch.bfloat16)[0], layer.weight.bfloat16())
+    assert "_converted" not in layer.state_dict()
+
+
+def test_weights_that_train_are_converted_with_their_gradient():
+    layer = layer_of()
+    weight, _ = weights_in(layer, torch.bfloat16)
+    weight.sum().backward()
+    assert layer.weight.grad is not None
+
+
+def test_autocast_converts_by_itself(monkeypatch):
+    layer = FastLinear(12, 20)
+    monkeypatch.setattr(module._Product, "apply", lambda *_: pytest.fail("autocast was passed by"))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert layer(torch.randn(100, 12)).dtype == torch.bfloat16
