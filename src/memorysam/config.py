@@ -66,6 +66,9 @@ class ModelSettings(Settings):
     """MLE-SAM: how many sensors the router keeps at most."""
     memory: bool = True
     """Whether later modalities attend to the memory of earlier ones."""
+    latest: Count = 0
+    """How many of the latest modalities' memories are attended to; 0 for all, as published. It bounds the cost of a
+    further modality."""
     residual: bool = True
     """Memory residual connection: the mean over all modalities' masks; off: the last one's mask."""
     object_gate: bool = False

@@ -40,6 +40,11 @@ def test_train_evaluate_predict_info(system, data, tmp_path, capsys):
     assert main(["evaluate", str(run), "--workers", "0", "--modalities", "depth", "--flip", "True", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["modalities"] == ["depth"]
 
+    assert main(["evaluate", str(run), "--workers", "0", "--precision", "bf16", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["precision"] == "bf16"
+    assert abs(said["miou"] - both["miou"]) < 15
+
     files = {name: folder / name / "v00.png" for name in ("rgb", "depth")}
     words = [word for name, path in files.items() for word in (f"--{name}", str(path))]
     assert main(["predict", str(run), *words, "--out", str(tmp_path / "out")]) == 0

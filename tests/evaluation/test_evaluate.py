@@ -180,6 +180,7 @@ def test_facts_say_what_the_scores_hold_for(model, folder):
         "method": "windows",
         "scales": [1.0, 0.5],
         "flip": True,
+        "precision": "fp32",
     }
     assert result.facts.items() <= result.as_dict().items()
     for words in ("rgb on val (5 images)", "windows at 96x64", "scales [1.0, 0.5], mirrored", "protocol strict"):

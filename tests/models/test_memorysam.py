@@ -5,6 +5,7 @@ import torch
 
 from memorysam.config import ModelSettings, TrainedParts
 from memorysam.errors import InputError, SettingsError
+from memorysam.models.cost import forward_flops
 from memorysam.models.factory import create
 from memorysam.spec import Modality
 from memorysam.training.objective import training_loss
@@ -62,6 +63,25 @@ def test_without_memory_each_modality_sees_itself_alone(micro):
         together = model(images).frames
         alone = model({"m2": images["m2"]}).frames
     assert torch.allclose(together["m2"].masks.logits, alone["m2"].masks.logits, atol=1e-5)
+
+
+def test_only_the_latest_memories_are_attended_to_where_asked(micro):
+    model = micro(4, latest=2).eval()
+    images = make_images(model.task)
+    whole = micro(4, latest=0).eval()
+    with torch.no_grad():
+        before = model(images).frames
+        assert torch.allclose(before["m2"].conditioned, whole(images).frames["m2"].conditioned)
+        assert not torch.allclose(before["m3"].conditioned, whole(images).frames["m3"].conditioned)
+        memories = [model.memorize(frame.pyramid, frame.masks) for frame in list(before.values())[1:3]]
+        assert torch.allclose(before["m3"].conditioned, model.condition(before["m3"].pyramid, memories), atol=1e-5)
+
+
+def test_the_cost_of_a_further_modality_is_bounded_by_the_latest_memories(micro):
+    costs = {latest: [forward_flops(micro(m, latest=latest)) for m in (4, 5, 6)] for latest in (0, 2)}
+    grows, bounded = ([b - a for a, b in itertools.pairwise(costs[latest])] for latest in (0, 2))
+    assert bounded[1] == bounded[0]
+    assert grows[1] > grows[0] > bounded[0]
 
 
 def test_prediction_is_the_mean_over_modalities_or_the_last_mask(micro):

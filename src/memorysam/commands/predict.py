@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
@@ -33,6 +33,8 @@ class Arguments:
     """Also write NAME_probabilities.npy: float16, classes x height x width."""
     device: str = "auto"
     """auto, cpu, cuda."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """bf16: weights and activations of bfloat16; faster, and seldom another class at a pixel."""
     json: bool = False
     """Print JSON instead of words."""
     settings: EvaluateSettings = field(default_factory=EvaluateSettings)
@@ -42,12 +44,12 @@ def main(argv: Sequence[str]) -> int:
     """Run the verb."""
     own, rest = parse_known(Arguments, "predict", argv, DESCRIPTION)
     from memorysam.loading import load
-    from memorysam.models.lora import merge_lora
+    from memorysam.models.tune import for_inference
     from memorysam.predict import predict_files
 
     predictor = load(own.checkpoint, device=own.device, verbose=not own.json)
     inputs = modality_options(rest, predictor.model.task.names)
-    merge_lora(predictor.model)
+    for_inference(predictor.model, own.precision)
     results = predict_files(predictor, inputs, own.out, own.settings, own.probabilities)
     if own.json:
         print_json({"checkpoint": str(own.checkpoint), "modalities": list(inputs), "results": results})

@@ -100,6 +100,7 @@ def evaluate(
         "method": settings.method,
         "scales": list(settings.scales),
         "flip": settings.flip,
+        "precision": "bf16" if next(model.parameters()).dtype == torch.bfloat16 else "fp32",
     }
     if model.task.regions:
         facts["regions"] = list(model.task.regions)

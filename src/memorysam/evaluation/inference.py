@@ -46,12 +46,19 @@ def _one_view(model: SegmentationModel, images: Images, size: Size, settings: Ev
         own = in_windows(model, images, model.task.image_size, settings.overlap)
         return own if own.shape[-2:] == size else upsample(own, size)
     padded, (height, width) = pad(images)
-    output: Segmentation = model(padded)
+    output = run(model, padded)
     whole = next(iter(padded.values())).shape[-2:]
     if tuple(whole) == (height, width):
         return output.at(size).softmax(dim=1)
     # What was padded must be cut at the size at which it was padded.
     return upsample(output.at(whole)[..., :height, :width], size).softmax(dim=1)
+
+
+def run(model: SegmentationModel, images: Images) -> Segmentation:
+    """Call a model with images in the type of its weights."""
+    kind = next(model.parameters()).dtype
+    output: Segmentation = model({name: image.to(kind) for name, image in images.items()})
+    return output
 
 
 def in_windows(model: SegmentationModel, images: Images, window: Size, overlap: float) -> Tensor:
@@ -72,7 +79,7 @@ def in_windows(model: SegmentationModel, images: Images, window: Size, overlap: 
     for top in _starts(total_h, window[0], overlap):
         for left in _starts(total_w, window[1], overlap):
             area = (..., slice(top, top + window[0]), slice(left, left + window[1]))
-            output = model({name: image[area] for name, image in padded.items()})
+            output = run(model, {name: image[area] for name, image in padded.items()})
             total[area] += output.at(window).softmax(dim=1) * weight
             weights[area] += weight
     return (total / weights)[..., :height, :width]

@@ -25,6 +25,7 @@ def describe(result: Evaluation) -> str:
     size = "x".join(str(side) for side in facts["size"])
     extra = f", scales {facts['scales']}" if facts["scales"] != [1.0] else ""
     extra += ", mirrored" if facts["flip"] else ""
+    extra += ", bf16" if facts.get("precision") == "bf16" else ""
     guided = f" with {listing(facts['regions'])}" if facts.get("regions") else ""
     return (
         f"{' + '.join(facts['modalities'])}{guided} on {facts['split'] or 'data'} ({facts['images']} images), "

@@ -34,6 +34,7 @@ class MemorySAM(SegmentationModel):
         sam2: the SAM2 parts, with as many masks as classes.
         lora_rank: of the deltas on q and v of the image encoder; 0 for none.
         memory: whether later modalities attend to the memory of earlier ones (off: each sees itself alone).
+        latest: of how many of the latest modalities the memories are attended to; 0 for all.
         residual: whether the prediction is the mean over modalities (Eq. 6) or the last modality's mask.
         prototypes: the training-only class memory, or none.
     """
@@ -54,6 +55,7 @@ class MemorySAM(SegmentationModel):
         *,
         lora_rank: int = 4,
         memory: bool = True,
+        latest: int = 0,
         residual: bool = True,
         prototypes: PrototypeMemory | None = None,
     ) -> None:
@@ -65,6 +67,7 @@ class MemorySAM(SegmentationModel):
         if lora_rank:
             add_lora(sam2.vision_encoder, lora_rank)
         self.memory = memory
+        self.latest = latest
         self.residual = residual
         self.prototypes = prototypes
 
@@ -87,7 +90,7 @@ class MemorySAM(SegmentationModel):
         frames: dict[str, Frame] = {}
         memories: list[Memory] = []
         for name, pyramid in pyramids.items():
-            conditioned = self.condition(pyramid, memories)
+            conditioned = self.condition(pyramid, memories[-self.latest :])  # 0: all of them
             masks = self.decode(conditioned, pyramid)
             frames[name] = Frame(pyramid, conditioned, masks)
             if len(frames) < len(pyramids):  # nobody reads the memory of the last one
@@ -157,6 +160,7 @@ class MemorySAM(SegmentationModel):
             "backbone": self.sam2.name,
             "lora_rank": self.lora_rank,
             "memory": self.memory,
+            "latest": self.latest,
             "residual": self.residual,
             "object_gate": self.sam2.object_gate,
             "prototypes": form,

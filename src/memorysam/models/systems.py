@@ -68,6 +68,7 @@ def _memorysam(settings: ModelSettings, backbone: str, task: Task) -> Segmentati
         parts,
         lora_rank=settings.lora_rank,
         memory=settings.memory,
+        latest=settings.latest,
         residual=settings.residual,
         prototypes=prototypes,
     )
@@ -122,7 +123,7 @@ def _mean_fusion(settings: ModelSettings, backbone: str, task: Task) -> Segmenta
 
 
 _MIT = frozenset({"drop_path", "dropout"})
-_MEMORYSAM = ("lora_rank", "memory", "residual", "object_gate", "prototypes", "prototype_momentum", "dropout")
+_MEMORYSAM = ("lora_rank", "memory", "latest", "residual", "object_gate", "prototypes", "prototype_momentum", "dropout")
 
 SYSTEMS: dict[str, System] = {
     "memorysam": System(_memorysam, "sam2", sam2_sizes.BACKBONES, "sam2-base-plus", frozenset(_MEMORYSAM), True),

@@ -21,6 +21,7 @@ from memorysam.errors import TrainingError, listing
 from memorysam.evaluation.evaluate import Evaluation, evaluate
 from memorysam.models import weights
 from memorysam.models.base import SegmentationModel
+from memorysam.models.tune import for_training
 from memorysam.spec import Task, select
 from memorysam.training.average import WeightAverage
 from memorysam.training.checkpoint import BEST, Progress, load_state, save_state
@@ -110,7 +111,7 @@ class Training:
     ) -> None:
         options = settings.train
         self.settings, self.options, self.folder, self.accelerator = settings, options, folder, accelerator
-        self.model = model.to(accelerator.device)
+        self.model = for_training(model.to(accelerator.device))
         self.model.train()
         self.model.recompute_activations(options.checkpointing)
         names = model.task.names
