@@ -17,7 +17,9 @@ NEEDED = {
     "check-data": ["--root", "--json"],
     "cache": ["--root", "--out", "--splits", "--modalities", "--json"],
     "reproduce": ["--data", "--out", "--seeds", "--scale", "--json"],
+    "compare": ["--scale", "--systems", "--seeds", "--out", "--json"],
     "make-scenes": ["--train", "--val", "--test", "--size", "--seed"],
+    "benchmark": ["--backbone", "--size", "--modalities", "--repeats", "--scaling", "--fit", "--out", "--json"],
     "info": ["--model", "--modalities", "--classes", "--json"],
 }
 HEAVY = {"torch", "transformers", "cv2"}

@@ -24,14 +24,18 @@ MAY_IMPORT = {
     "loading": CORE | {"predict"},
     "training": CORE | {"training"},
     "experiments": WORK | {"experiments"},
+    "benchmark": WORK | {"benchmark"},
     "demo": WORK,
-    "commands": WORK | {"demo", "experiments", "commands"},
+    "commands": WORK | {"demo", "experiments", "benchmark", "commands"},
     "cli": {"errors", "commands", "__init__"},  # of the package itself: its version
     "__main__": {"cli"},
     "__init__": {"errors", "spec", "predict", "loading"},
 }
 ONLY_IN = {
-    "transformers": {"models/mit.py", "models/sam.py", "models/sam2.py", "models/sam2_sizes.py", "models/weights.py"},
+    "transformers": {
+        *(f"models/{name}.py" for name in ("attention", "mit", "sam", "sam2", "sam2_sizes", "weights")),
+        "benchmark/baseline.py",
+    },
     "cv2": {name for name in FILES if name.startswith(("data/", "evaluation/"))},
     "tyro": {name for name in FILES if name.startswith("commands/")},
 }

@@ -21,6 +21,7 @@ VERBS = {
     "reproduce": "run a table of the paper and set it beside what was published",
     "compare": "train and score all systems on the same scenes: one table, one curve",
     "make-scenes": "write the built-in driving scenes to disk, in DELIVER's layout",
+    "benchmark": "measure speed and memory beside a straightforward baseline and the machine's limits",
     "info": "say what a checkpoint or a model is made of",
 }
 

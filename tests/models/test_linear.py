@@ -4,7 +4,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from memorysam.models import linear as module
-from memorysam.models.linear import FastLinear, linear, speed_up_linears, weights_in
+from memorysam.models.linear import FastLinear, linear, linear_gelu, speed_up_linears, weights_in
 
 
 def layer_of(dtype=torch.float32, bias=True):
@@ -25,7 +25,7 @@ def test_it_is_a_linear_layer_with_its_gradients(dtype, tolerance, bias, shape):
         results.append((y, *torch.autograd.grad(y, tensors, torch.randn_like(y))))
     for ours, theirs in zip(*results, strict=True):
         assert ours.shape == theirs.shape
-        assert (ours - theirs).abs().max() <= tolerance * max(1.0, float(theirs.abs().max()))
+        assert (ours - theirs).abs().max() <= tolerance * max(1.0, float(theirs.detach().abs().max()))
 
 
 def test_rows_need_not_lie_side_by_side():
@@ -76,3 +76,22 @@ def test_autocast_converts_by_itself(monkeypatch):
     monkeypatch.setattr(module._Product, "apply", lambda *_: pytest.fail("autocast was passed by"))
     with torch.autocast("cpu", torch.bfloat16):
         assert layer(torch.randn(100, 12)).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 2e-2)])
+@pytest.mark.parametrize("learns", [True, False])
+def test_gelu_may_come_with_it(dtype, tolerance, learns):
+    layer = layer_of(dtype).requires_grad_(learns)
+    x = torch.randn(2, 60, 12, dtype=dtype)
+    ours = linear_gelu(x, layer.weight, layer.bias)
+    assert ours.requires_grad == learns
+    assert (ours - F.gelu(layer(x))).abs().max() < tolerance
+
+
+@pytest.mark.parametrize("large", [1, 1 << 24])
+def test_products_of_batches(large, monkeypatch):
+    monkeypatch.setattr(module, "LARGE", large)
+    a, b = torch.randn(3, 70, 12), torch.randn(3, 80, 12)
+    assert (module.product(a, b, 0.5) - 0.5 * a @ b.transpose(1, 2)).abs().max() < 1e-5
+    slanted = torch.randn(3, 12, 80).transpose(1, 2)
+    assert (module.product(a, slanted) - a @ slanted.transpose(1, 2)).abs().max() < 1e-5

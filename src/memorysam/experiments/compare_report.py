@@ -52,7 +52,9 @@ def lines(results: Sequence[Compared]) -> list[list[str]]:
                 f"{result.cost('seconds') * 1e3:.1f}",
                 f"{result.cost('kept_bytes') / 1e6:.1f}",
             ]
-        found.append([LABELS[result.system], *scores, told(result.average()), f"{result.lr:g}", *costs])
+        seen = sum(bool(result.miou(spelled(subset))) for subset in subsets(SENSORS))
+        average = told(result.average()) + ("" if seen in (0, len(subsets(SENSORS))) else f" (of {seen})")
+        found.append([LABELS[result.system], *scores, average, f"{result.lr:g}", *costs])
     return found
 
 

@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 FORMATS = ("png", "pdf", "svg")
 DPI = 200
 WIDTH = 7.0
-OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-"""Colours that all kinds of colour vision tell apart; without the yellow, which does not show on white."""
+OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31", "#999999")
+"""Colours that all kinds of colour vision tell apart; without the yellow, which does not show on white. The last two
+are not of that set."""
 MARKERS, LINES, HATCHES = "osD^vPX", ("-", "--", "-.", ":"), ("", "////", "....", "xxxx", r"\\\\")
 _BELOW: Final = "outside lower center"
 _SMALL = 5
@@ -281,7 +282,7 @@ def _figure(width: float, height: float, layout: Any = "constrained") -> "Iterat
 
 
 def _look(number: int) -> tuple[str, str, str]:
-    """Return colour, marker and line of a method; the first seven differ in colour and in marker."""
+    """Return colour, marker and line of a method; the first ones differ in colour and in marker."""
     again = number // len(OKABE_ITO)  # colours have come round: with other markers
     return OKABE_ITO[number % len(OKABE_ITO)], MARKERS[(number + again) % len(MARKERS)], LINES[number % len(LINES)]
 

@@ -1,7 +1,8 @@
 """Scaled dot-product attention at the speed of the machine.
 
-On a GPU, PyTorch's own is the best there is. On the CPU its kernel pays off for long sequences in float32 only: for
-windows, and for bfloat16 of any length, two matrix products with a softmax between them are two to four times faster.
+On a GPU, PyTorch's own is the best there is. On the CPU its kernel pays off in float32 only, in training and for long
+sequences, as long as heads are narrow: elsewhere, and for bfloat16 always, two matrix products with a softmax between
+them are up to four times faster.
 Scores are never kept for the backward pass, and never more than `LARGEST` of them are there at once.
 
 Shapes: `N` batch, `A` heads, `Q` queries, `L` keys, `d` width of a head.
@@ -16,19 +17,24 @@ from transformers.configuration_utils import PretrainedConfig
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from memorysam.models.dropout import draw_seed, keep_mask
+from memorysam.models.linear import product
 
 NAME = "memorysam"
 """By which `transformers` knows it."""
 LONG = 512
-"""From this many keys on, PyTorch's kernel is better in float32."""
+"""From this many keys on, PyTorch's kernel is better in float32, unless heads are wide."""
+WIDE, WIDE_TO_LEARN = 96, 128
+"""How wide that is, without and with gradients."""
 LARGEST = 1 << 25
 """Scores that are held at once."""
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, scale: float, dropout: float = 0.0) -> Tensor:
     """`[N, A, Q, d]`, `[N, A, L, d]`, `[N, A, L, d]` to `[N, A, Q, d]`; `dropout` is that of the weights."""
+    learns = torch.is_grad_enabled() and q.requires_grad
     # PyTorch's kernel knows no dropout: then it, too, makes matrix products.
-    plain = q.device.type != "cpu" or (q.dtype == torch.float32 and k.shape[2] >= LONG and not dropout)
+    better = (k.shape[2] >= LONG or learns) and q.shape[3] < (WIDE_TO_LEARN if learns else WIDE) and not dropout
+    plain = q.device.type != "cpu" or (q.dtype == torch.float32 and better)
     plain = plain or q.dtype not in (torch.float32, torch.bfloat16) or not q.dtype == k.dtype == v.dtype
     if plain or torch.compiler.is_compiling():
         return F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, scale=scale)
@@ -76,7 +82,7 @@ class _Products(torch.autograd.Function):
             shares = _shares(q[rows, columns], k[rows], scale)
             if dropout:
                 shares *= keep_mask(shares.shape, dropout, seed + i, shares.dtype)
-            out[rows, columns] = torch.bmm(shares, v[rows])
+            out[rows, columns] = product(shares, v[rows].transpose(1, 2))
         ctx.save_for_backward(q, k, v, out)
         ctx.options = scale, dropout, seed
         return out
@@ -89,23 +95,22 @@ class _Products(torch.autograd.Function):
         dk, dv = torch.zeros_like(k), torch.zeros_like(v)
         for i, (rows, columns) in enumerate(_pieces(q, k)):
             shares, g = _shares(q[rows, columns], k[rows], scale), gradients[0][rows, columns]
-            slope = torch.bmm(g, v[rows].transpose(1, 2))
+            slope = product(g, v[rows])
             kept = shares
             if dropout:
                 mask = keep_mask(shares.shape, dropout, seed + i, shares.dtype)
                 kept, slope = shares * mask, slope.mul_(mask)
-            dv[rows] += torch.bmm(kept.transpose(1, 2), g)
+            dv[rows] += product(kept.transpose(1, 2), g.transpose(1, 2))
             along = (g.float() * out[rows, columns].float()).sum(dim=-1, keepdim=True)
-            slope.sub_(along.to(g.dtype)).mul_(shares).mul_(scale)
-            dq[rows, columns] = torch.bmm(slope, k[rows])
-            dk[rows] += torch.bmm(slope.transpose(1, 2), q[rows, columns])
+            slope.sub_(along.to(g.dtype)).mul_(shares)
+            dq[rows, columns] = product(slope, k[rows].transpose(1, 2), scale)
+            dk[rows] += product(slope.transpose(1, 2), q[rows, columns].transpose(1, 2), scale)
         return dq, dk, dv, None, None, None
 
 
 def _shares(q: Tensor, k: Tensor, scale: float) -> Tensor:
     """Softmax over the keys, `[NA, Q, L]`."""
-    scores = torch.bmm(q * scale, k.transpose(1, 2))
-    return torch.softmax(scores, dim=-1)
+    return torch.softmax(product(q, k, scale), dim=-1)
 
 
 def _pieces(q: Tensor, k: Tensor) -> list[tuple[slice, slice]]:

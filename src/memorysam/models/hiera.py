@@ -8,12 +8,13 @@ Shapes: `N` images, `H, W` the level's size in tokens, `K` its width, `w` the si
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from memorysam.models.attention import attention
-from memorysam.models.linear import weights_in
+from memorysam.models.linear import linear_gelu, weights_in
 
 
 def stages(backbone: nn.Module, pixels: Tensor, recompute: bool = False) -> list[Tensor]:
@@ -27,6 +28,7 @@ def stages(backbone: nn.Module, pixels: Tensor, recompute: bool = False) -> list
     found: Any = backbone
     convolution = found.patch_embed.projection
     weight, bias = weights_in(convolution, pixels.dtype)
+    pixels = pixels.contiguous(memory_format=torch.channels_last)  # or all that follows would be copied to it
     x = F.conv2d(pixels, weight, bias, convolution.stride, convolution.padding).permute(0, 2, 3, 1)
     x = x + _position(backbone, x)
     levels = []
@@ -58,8 +60,20 @@ def block(layer: nn.Module, x: Tensor) -> Tensor:
     part: Any = layer
     normed = part.layer_norm1(x)
     shortcut = x if part.dim == part.dim_out else pooled(part.proj(normed), part.query_stride)
-    x = shortcut + attend(part.attn, normed, part.window_size)
-    mixed: Tensor = x + part.mlp(part.layer_norm2(x))
+    x = _added(attend(part.attn, normed, part.window_size), shortcut)
+    return _added(mix(part.mlp, part.layer_norm2(x)), x)
+
+
+def _added(fresh: Tensor, x: Tensor) -> Tensor:
+    """Return the sum, in the place of `fresh` where no gradient wants it."""
+    return fresh + x if fresh.requires_grad else fresh.add_(x)
+
+
+def mix(mlp: nn.Module, x: Tensor) -> Tensor:
+    """The block's MLP, `[N, H, W, K]`."""
+    part: Any = mlp
+    hidden = linear_gelu(x, *weights_in(part.proj_in, x.dtype))
+    mixed: Tensor = part.proj_out(hidden)
     return mixed
 
 

@@ -13,13 +13,14 @@ from torch.nn import functional as F
 
 FEWEST_ROWS = 64
 """With fewer, the way there costs more than it saves."""
+LARGE = 1 << 24
+"""Multiplications in one matrix product from which oneDNN is better than MKL in float32."""
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Do what `F.linear` does: `[..., in]` to `[..., out]`, in the same precision, with gradients."""
     rows = x.numel() // max(1, x.shape[-1])
-    plain = x.device.type != "cpu" or x.dtype not in (torch.float32, torch.bfloat16) or weight.dtype != x.dtype
-    if plain or rows < FEWEST_ROWS or torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling():
+    if not _reachable(x, weight, rows):
         # Flat: where rows do not lie side by side, each image would be multiplied with a copy of the weight of its own.
         return F.linear(x.reshape(-1, x.shape[-1]), weight, bias).view(*x.shape[:-1], weight.shape[0])
     y: Tensor = _Product.apply(x.reshape(rows, -1), weight, bias)  # type: ignore[no-untyped-call]
@@ -44,7 +45,35 @@ class _Product(torch.autograd.Function):
         return dx, dw, g.sum(dim=0) if wanted[2] else None
 
 
+def linear_gelu(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """A linear layer and GELU; without gradients oneDNN does both in one pass, on the CPU."""
+    rows = x.numel() // max(1, x.shape[-1])
+    fused = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if _reachable(x, weight, rows) else None
+    if fused is None or (torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)):
+        return F.gelu(linear(x, weight, bias))
+    y: Tensor = fused(x.reshape(rows, -1), weight, bias, "gelu", [], "none")
+    return y.view(*x.shape[:-1], weight.shape[0])
+
+
+def product(a: Tensor, b: Tensor, scale: float = 1.0) -> Tensor:
+    """`scale` times `[N, Q, d]` times the transpose of `[N, L, d]`: `[N, Q, L]`, without gradients."""
+    large = a.dtype == torch.float32 and a.shape[1] * b.shape[1] * a.shape[2] >= LARGE
+    if not large or a.device.type != "cpu":
+        nothing = a.new_zeros(()).expand(a.shape[0], a.shape[1], b.shape[1])
+        return torch.baddbmm(nothing, a, b.transpose(1, 2), beta=0.0, alpha=scale)
+    a = a if scale == 1.0 else a * scale
+    return torch.stack([_through_convolution(one, other, None) for one, other in zip(a, b, strict=True)])
+
+
+def _reachable(x: Tensor, weight: Tensor, rows: int) -> bool:
+    """Whether oneDNN is there for these tensors, and worth it."""
+    known = x.device.type == "cpu" and x.dtype in (torch.float32, torch.bfloat16) and weight.dtype == x.dtype
+    converts = torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling()
+    return known and rows >= FEWEST_ROWS and not converts
+
+
 def _through_convolution(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    x = x.contiguous()
     image = x.view(1, len(x), 1, -1).permute(0, 3, 1, 2)  # [1, in, rows, 1], channels last
     y = F.conv2d(image, weight[:, :, None, None], bias)
     return y.permute(0, 2, 3, 1).reshape(len(x), -1)
