@@ -8,7 +8,7 @@ import torch
 from memorysam.models.base import SegmentationModel
 from memorysam.models.lora import merge_lora
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -3, -4  # of glibc's malloc.h
 
 
 def for_inference(model: SegmentationModel, precision: str = "fp32") -> SegmentationModel:
@@ -52,5 +52,6 @@ def keep_freed_memory() -> None:
         mallopt = ctypes.CDLL("libc.so.6").mallopt
     except (OSError, AttributeError):  # another C library
         return
-    mallopt(_M_MMAP_THRESHOLD, 1 << 30)
+    if not mallopt(_M_MMAP_THRESHOLD, 1 << 30):  # some versions allow no more than 32 MB
+        mallopt(_M_MMAP_MAX, 0)
     mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
