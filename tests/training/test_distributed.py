@@ -282,7 +282,7 @@ def test_sigterm_to_the_launcher_saves_although_it_reaches_the_reading_processes
     process = launch("-m", "memorysam", "train", tmp_path / "settings.yaml", "--out", run)
     wait_for_steps(run, 3, process)
     process.terminate()
-    errors = errors_of(process, 90)
+    errors = errors_of(process, 300)
     assert "a process that reads data died" not in errors
     assert "--resume continues from here" in errors
     assert read_tensors(run / LAST)[1]["training"]["progress"]["step"] >= 3
@@ -296,7 +296,7 @@ def test_where_there_is_no_gpu_two_processes_share_the_work_without_being_told(d
         "train: {epochs: 2, log_every: 1}\n"
     )
     process = launch("-m", "memorysam", "train", tmp_path / "settings.yaml", "--out", tmp_path / "run")
-    errors = errors_of(process, 90)
+    errors = errors_of(process, 300)
     assert process.returncode == 0, errors[-4000:]
     lines = (tmp_path / "run" / "log.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines if '"loss"' in line] == [1, 2, 3, 4]

@@ -130,7 +130,7 @@ def test_signals_save_and_end_cleanly(dataset, tmp_path, number, code):
     process = subprocess.Popen(command(dataset, tmp_path), stderr=subprocess.PIPE, text=True)
     wait_for_steps(tmp_path, 3, process)
     process.send_signal(number)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=300)
     assert process.returncode == code
     assert "Traceback" not in errors
     assert "--resume continues from here" in errors
@@ -139,7 +139,7 @@ def test_signals_save_and_end_cleanly(dataset, tmp_path, number, code):
     process = subprocess.Popen(command(dataset, tmp_path, "--resume"), stderr=subprocess.PIPE, text=True)
     wait_for_steps(tmp_path, step + 3, process)
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=60)
+    process.communicate(timeout=300)
     assert read_tensors(tmp_path / "last.safetensors")[1]["training"]["progress"]["step"] > step
 
 

@@ -34,7 +34,9 @@ def test_two_processes_share_the_mean_of_their_statistics_and_nothing_else(tmp_p
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
     words = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=90, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    done = subprocess.run(
+        words, capture_output=True, text=True, timeout=300, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
     assert done.returncode == 0, done.stderr[-3000:]
 
 
