@@ -202,6 +202,17 @@ def test_a_resumed_run_draws_each_step_once(dataset, tmp_path):
     assert [step for step, _ in curves(tmp_path / "tensorboard")["loss"]] == [1, 2, 3, 4, 5]
 
 
+def test_files_begun_in_one_second_are_read_in_their_order(tmp_path):
+    """TensorBoard's counter goes on for the whole process, and is compared as a word."""
+    for step in range(1, 4):
+        curve = Curves(tmp_path, wanted=True)
+        curve.add(step, {"loss": 1.0})
+        curve.close()
+    seconds = [path.name.split(".")[3] for path in tmp_path.glob("*.tfevents.*")]
+    assert len(set(seconds)) == 3
+    assert [step for step, _ in curves(tmp_path)["loss"]] == [1, 2, 3]
+
+
 def test_what_was_drawn_beyond_the_last_save_is_drawn_again(tmp_path):
     """A run that is killed has drawn more than it has saved."""
     for steps, value in ((range(1, 6), 1.0), (range(4, 8), 2.0)):

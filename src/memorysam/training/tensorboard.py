@@ -1,5 +1,6 @@
 """Curves for TensorBoard, where it is wanted and installed."""
 
+import time
 from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -37,6 +38,7 @@ class Curves:
         if self._writer is None:
             from torch.utils.tensorboard import SummaryWriter
 
+            _next_second(self._folder)
             self._writer = SummaryWriter(str(self._folder), purge_step=step)
         for name, value in _numbers(values):
             self._writer.add_scalar(name, value, step)
@@ -46,6 +48,12 @@ class Curves:
         if self._writer is not None:
             self._writer.close()
             self._writer = None
+
+
+def _next_second(folder: Path) -> None:
+    """Wait until no file of the folder was begun in this second: TensorBoard reads those by a counter, 10 before 9."""
+    while any(folder.glob(f"*.tfevents.{int(time.time()):010d}.*")):
+        time.sleep(0.02)
 
 
 def _numbers(values: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, float]]:
