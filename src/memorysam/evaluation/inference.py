@@ -55,9 +55,9 @@ def _one_view(model: SegmentationModel, images: Images, size: Size, settings: Ev
 
 
 def run(model: SegmentationModel, images: Images) -> Segmentation:
-    """Call a model with images in the type of its weights."""
-    kind = next(model.parameters()).dtype
-    output: Segmentation = model({name: image.to(kind) for name, image in images.items()})
+    """Call a model with images in the type of its weights; bfloat16 has too few digits for the numbers of regions."""
+    kind, regions = next(model.parameters()).dtype, model.task.regions
+    output: Segmentation = model({name: image if name in regions else image.to(kind) for name, image in images.items()})
     return output
 
 
