@@ -26,6 +26,7 @@ from memorysam.loading import load
 from memorysam.models.base import SegmentationModel, count
 from memorysam.models.cost import forward_flops, kept_for_backward
 from memorysam.models.systems import SYSTEMS
+from memorysam.models.weights import read_about
 from memorysam.strict import build
 from memorysam.training.checkpoint import BEST
 
@@ -172,8 +173,6 @@ def scored(folder: Path) -> dict[str, Any]:
 
 
 def _by_subset(model: SegmentationModel, folder: Path) -> dict[str, float]:
-    from memorysam.models.weights import read_about
-
     settings = build(RunSettings, read_about(folder / BEST)["settings"], folder)
     names = model.task.names
     source = open_dataset(settings.data, settings.model.image_size).source("test", names)

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from memorysam.errors import InputError, listing
+from memorysam.models.lora import LORA_TENSORS
 from memorysam.spec import STRIDE, Modality, Size, Task
 
 
@@ -33,7 +34,7 @@ class Segmentation:
         return upsample(self.logits, size, self.align_corners)
 
 
-LORA = re.compile(r"\.(q|v)_(down|up)$")
+LORA = re.compile(rf"\.({'|'.join(LORA_TENSORS)})$")
 """Matches what `lora.py` adds to a layer."""
 NOTHING = re.compile(r"(?!)")
 """Matches no name."""

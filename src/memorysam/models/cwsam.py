@@ -10,20 +10,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from memorysam.models.base import Segmentation, SegmentationModel, ToThree
 from memorysam.models.cwsam_adapters import BlockAdapters, PromptGenerator
-from memorysam.models.sam import PATCH, SAM, Frame, fuse
+from memorysam.models.sam import PATCH, SAM, Frame
+from memorysam.models.sam_model import SAMModel
 from memorysam.spec import Task
 
 MASK_TOKENS = 4
 """Mask tokens, as in SAM: all take part in attention, the first one is read."""
 
 
-class CWSAM(SegmentationModel):
+class CWSAM(SAMModel):
     """The method, as its release computes it.
 
-    Written for one modality. How MemorySAM's authors gave it several for their comparison is not stated; here, all
-    go through the same encoder and decoder, and the logits are averaged.
+    Written for one modality; `sam_model.py` says how it takes several.
 
     Args:
         task: modalities, classes and image size.
@@ -34,26 +33,17 @@ class CWSAM(SegmentationModel):
     PARTS = ("encoder", "adapters", "stem", "decoder", "heads", "unused")
     """adapters: with the prompt generator; decoder: with the "no mask" prompt; heads: the IoU head and the
     hyper-networks of the masks that are not read, which no loss reaches; unused: adapters that are never called."""
-    BASE = ("sam.",)
     FOLLOWS_CLASSES = re.compile(r"^class_upscaling\.to_classes\.")
 
     def __init__(self, task: Task, sam: SAM, *, scrambled_tokens: bool = False) -> None:
-        super().__init__()
-        self.task = task
-        self.sam = sam
-        self.stems = nn.ModuleDict({modality.name: ToThree(modality) for modality in task.modalities})
+        super().__init__(task, sam)
         self.adapters = nn.ModuleList(BlockAdapters(sam.sizes.embed) for _ in sam.blocks)
         self.prompts = PromptGenerator(sam.sizes.embed, len(sam.blocks), PATCH, scrambled_tokens)
         self.class_upscaling = ClassUpscaling(sam.sizes.width // 8, len(task.classes))
 
-    def forward(self, images: Mapping[str, Tensor]) -> Segmentation:
-        """Segment a batch: `{modality: [B, K, H, W]}`."""
-        self.check_input(images)
-        return fuse(self.decode(self.encode(images)).split(images))
-
     def encode(self, images: Mapping[str, Tensor]) -> Tensor:
         """Image encoder with adapters and prompts, shared by all modalities, in one batched call: `[N, D, h, w]`."""
-        pixels = torch.cat([self.stems[name](image) for name, image in images.items()])
+        pixels = self.three(images)
         tokens = self.sam.patches(pixels)
         prompts = self.prompts(pixels, tokens)
         tokens = tokens + self.sam.position(*tokens.shape[1:3])
@@ -83,14 +73,6 @@ class CWSAM(SegmentationModel):
         if re.search(r"iou_prediction_head|output_hypernetworks_mlps\.(?!0\.)", name):
             return "heads"
         return "encoder" if name.startswith("sam.vision_encoder.") else "decoder"
-
-    def fit(self, name: str, tensor: Tensor, size: torch.Size) -> Tensor:
-        """Return a position table at the size of this model's images."""
-        return self.sam.fit(name.removeprefix("sam."), tensor, size)
-
-    def recompute_activations(self, enabled: bool) -> None:
-        """Trade time for memory in training: keep only the input of each block of the encoder."""
-        self.sam.recomputes = enabled
 
     def settings(self) -> dict[str, object]:
         """Return the constructor's settings, for a checkpoint."""

@@ -8,19 +8,18 @@ import re
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from memorysam.models.base import Segmentation, SegmentationModel, ToThree
 from memorysam.models.lora import LORA_TENSORS, add_lora
-from memorysam.models.sam import SAM, Frame, fuse
+from memorysam.models.sam import SAM, Frame
+from memorysam.models.sam_model import SAMModel
 from memorysam.spec import Task
 
 
-class SAMLoRA(SegmentationModel):
+class SAMLoRA(SAMModel):
     """The method, with SAMed's release as it runs: `C` mask tokens, of which none is dropped.
 
-    Written for one modality. How MemorySAM's authors gave it several for their comparison is not stated; here, all
-    go through the same encoder and decoder, and the logits are averaged.
+    Written for one modality; `sam_model.py` says how it takes several.
 
     Args:
         task: modalities, classes and image size.
@@ -31,28 +30,19 @@ class SAMLoRA(SegmentationModel):
     PARTS = ("encoder", "lora", "stem", "decoder", "heads")
     """decoder: with the "no mask" prompt; heads: the IoU head, which no loss reaches, though the release counts it as
     trained."""
-    BASE = ("sam.",)
     FOLLOWS_CLASSES = re.compile(
         r"^sam\.mask_decoder\.(mask_tokens\.weight$|output_hypernetworks_mlps\.|iou_prediction_head\.proj_out\.)"
     )
 
     def __init__(self, task: Task, sam: SAM, *, lora_rank: int = 4) -> None:
-        super().__init__()
-        self.task = task
-        self.sam = sam
-        self.stems = nn.ModuleDict({modality.name: ToThree(modality) for modality in task.modalities})
+        super().__init__(task, sam)
         self.lora_rank = lora_rank
         if lora_rank:
             add_lora(sam.vision_encoder, lora_rank)
 
-    def forward(self, images: Mapping[str, Tensor]) -> Segmentation:
-        """Segment a batch: `{modality: [B, K, H, W]}`."""
-        self.check_input(images)
-        return fuse(self.decode(self.encode(images)).split(images))
-
     def encode(self, images: Mapping[str, Tensor]) -> Tensor:
         """Image encoder with LoRA, shared by all modalities, in one batched call: `[M*B, D, h, w]`."""
-        return self.sam.encode(torch.cat([self.stems[name](image) for name, image in images.items()]))
+        return self.sam.encode(self.three(images))
 
     def decode(self, embedding: Tensor) -> Frame:
         """Mask decoder without a prompt, one mask per class: `[N, D, h, w]` to logits `[N, C, H/4, W/4]`."""
@@ -70,14 +60,6 @@ class SAMLoRA(SegmentationModel):
         if "iou_prediction_head" in name:
             return "heads"
         return "encoder" if name.startswith("sam.vision_encoder.") else "decoder"
-
-    def fit(self, name: str, tensor: Tensor, size: torch.Size) -> Tensor:
-        """Return a position table at the size of this model's images."""
-        return self.sam.fit(name.removeprefix("sam."), tensor, size)
-
-    def recompute_activations(self, enabled: bool) -> None:
-        """Trade time for memory in training: keep only the input of each block of the encoder."""
-        self.sam.recomputes = enabled
 
     def settings(self) -> dict[str, object]:
         """Return the constructor's settings, for a checkpoint."""

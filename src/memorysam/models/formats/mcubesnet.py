@@ -1,12 +1,12 @@
 """MCubeSNet's released checkpoint, and ResNet-101's weights from ImageNet, as torchvision publishes them."""
 
-import re
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
 from memorysam.models.deeplab import BACKBONES
+from memorysam.models.formats.rules import rename
 from memorysam.models.formats.translated import Translated
 
 _BACKBONE = "resnet-101"
@@ -65,7 +65,7 @@ def _mcubesnet(state: Mapping[str, Tensor]) -> Translated:
             tensors |= _shares("high", tensor[:, : -_SIZES.narrow])
             tensors["decoder.narrow.weight"] = tensor[:, -_SIZES.narrow :]
         else:
-            tensors[rename(name)] = tensor
+            tensors[rename(name, _RULES)] = tensor
     classes = state.get("decoder.last_conv.7.weight")
     return Translated(
         "MCubeSNet (authors' release)",
@@ -81,12 +81,3 @@ def _mcubesnet(state: Mapping[str, Tensor]) -> Translated:
 def _shares(kind: str, kernel: Tensor) -> dict[str, Tensor]:
     """Cut a kernel over all sensors into one for each."""
     return {f"decoder.{kind}.{number}.weight": part for number, part in enumerate(kernel.chunk(_SENSORS, dim=1), 1)}
-
-
-def rename(name: str) -> str:
-    """Return our name of the tensor that MCubeSNet's files call `name`."""
-    for pattern, replacement in _RULES:
-        name, hits = re.subn(pattern, replacement, name)
-        if hits:
-            break
-    return name

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+from memorysam.models.formats.rules import rename
 from memorysam.models.formats.translated import Translated
 from memorysam.models.mit import BACKBONES
 
@@ -94,13 +95,13 @@ def translate(state: Mapping[str, Tensor]) -> Translated | None:
 def _from_hub(state: Mapping[str, Tensor]) -> Translated | None:
     """`transformers`, with the names of its older or of its newer versions."""
     unused = [name for name in state if _UNUSED.match(name)]
-    tensors = {_apply(_OLDER_HUB, name): tensor for name, tensor in state.items() if name not in unused}
+    tensors = {rename(name, _OLDER_HUB): tensor for name, tensor in state.items() if name not in unused}
     return _known_size("MiT (transformers)", tensors, unused=unused)
 
 
 def _from_authors(state: Mapping[str, Tensor]) -> Translated | None:
     unused = [name for name in state if _UNUSED.match(name)]
-    tensors = {_apply(_ENCODER, name): tensor for name, tensor in _prepared(state).items() if name not in unused}
+    tensors = {rename(name, _ENCODER): tensor for name, tensor in _prepared(state).items() if name not in unused}
     return _known_size("MiT (ImageNet)", tensors, unused=unused)
 
 
@@ -126,14 +127,14 @@ def _in_repository(name: str, system: str) -> str:
     """Return our name, within the whole model, of what the repository calls `name`, counted from 0."""
     part, _, inner = name.partition(".")
     if part == "decode_head":
-        return _apply(_HEAD, inner)
+        return rename(inner, _HEAD)
     if system == "cmnext":
-        joined = _apply(_FUSION, inner)
-        return joined if joined != inner else f"encoder.{_apply(_ENCODER, inner)}"
+        joined = rename(inner, _FUSION)
+        return joined if joined != inner else f"encoder.{rename(inner, _ENCODER)}"
     if inner.startswith("extra_"):
-        return f"encoders.1.{_apply(_ENCODER, inner.removeprefix('extra_'))}"
-    joined = _apply(_FUSION, inner)
-    return joined if joined != inner else f"encoders.0.{_apply(_ENCODER, inner)}"
+        return f"encoders.1.{rename(inner.removeprefix('extra_'), _ENCODER)}"
+    joined = rename(inner, _FUSION)
+    return joined if joined != inner else f"encoders.0.{rename(inner, _ENCODER)}"
 
 
 def _prepared(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -147,15 +148,6 @@ def _prepared(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         else:
             tensors[counted] = tensor
     return tensors
-
-
-def _apply(rules: tuple[tuple[str, str], ...], name: str) -> str:
-    """Return the name after the first rule that fits, or as it was."""
-    for pattern, replacement in rules:
-        renamed, hits = re.subn(pattern, replacement, name)
-        if hits:
-            return renamed
-    return name
 
 
 def _known_size(

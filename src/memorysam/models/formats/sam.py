@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from memorysam.errors import WeightsError
+from memorysam.models.formats.rules import LORA, lora_rank, rename
 from memorysam.models.formats.translated import Translated
 from memorysam.models.sam import BACKBONES, Backbone
 
@@ -38,11 +39,6 @@ _HUB = (
     (r"^prompt_encoder\.no_mask_embed\.", "no_mask_embed."),
 )
 _HUB_UNUSED = re.compile(r"^prompt_encoder\.(point_embed|not_a_point_embed|mask_embed)\.")
-_SAMED = (
-    (r"\.attn\.qkv\.qkv\.", ".attn.qkv."),
-    (r"\.attn\.qkv\.linear_a_([qv])\.weight$", r".attn.qkv.\1_down"),
-    (r"\.attn\.qkv\.linear_b_([qv])\.weight$", r".attn.qkv.\1_up"),
-)
 _CWSAM = (
     (r"^image_encoder\.blocks\.(\d+)\.Space_Adapter\.", r"adapters.\1.space."),
     (r"^image_encoder\.blocks\.(\d+)\.MLP_Adapter\.", r"adapters.\1.mlp."),
@@ -86,13 +82,13 @@ def translate(state: Mapping[str, Tensor]) -> Translated | None:
 
 def _from_hub(state: Mapping[str, Tensor]) -> Translated | None:
     unused = [name for name in state if _HUB_UNUSED.match(name)]
-    tensors = {_rename(name, _HUB): tensor for name, tensor in state.items() if name not in unused}
+    tensors = {rename(name, _HUB): tensor for name, tensor in state.items() if name not in unused}
     return _known_size("SAM (transformers)", tensors, unused)
 
 
 def _from_meta(state: Mapping[str, Tensor]) -> Translated | None:
     unused = [name for name in state if _META_UNUSED.match(name)]
-    tensors = {_rename(name, _META): tensor for name, tensor in state.items() if name not in unused}
+    tensors = {rename(name, _META): tensor for name, tensor in state.items() if name not in unused}
     return _known_size("SAM (Meta)", tensors, unused)
 
 
@@ -100,14 +96,13 @@ def _from_samed(state: Mapping[str, Tensor]) -> Translated | None:
     """The assembled model: Meta's names below `sam.`, with LoRA wrapped around each qkv; a mask token per class."""
     unused = [name for name in state if _META_UNUSED.match(name.removeprefix("sam."))]
     tensors = {
-        _rename(_rename(name.removeprefix("sam."), _SAMED), _META): tensor
+        rename(rename(name.removeprefix("sam."), LORA), _META): tensor
         for name, tensor in state.items()
         if name not in unused
     }
     found = _known_size("SAM-LoRA (SAMed)", tensors, unused)
     if found is not None:
-        rank = next((len(tensor) for name, tensor in tensors.items() if name.endswith(".q_down")), 0)
-        found.system, found.settings = "sam-lora", {"lora_rank": rank}
+        found.system, found.settings = "sam-lora", {"lora_rank": lora_rank(tensors)}
         found.tensors = {f"sam.{name}": tensor for name, tensor in tensors.items()}
     return found
 
@@ -115,9 +110,9 @@ def _from_samed(state: Mapping[str, Tensor]) -> Translated | None:
 def _from_cwsam(state: Mapping[str, Tensor]) -> Translated | None:
     """Meta's names, with what the method adds among them and the prompt encoder's two tensors at the top."""
     unused = [name for name in state if _CWSAM_UNUSED.match(name)]
-    renamed = {_rename(name, _CWSAM): tensor for name, tensor in state.items() if name not in unused}
+    renamed = {rename(name, _CWSAM): tensor for name, tensor in state.items() if name not in unused}
     added = {name for name in renamed if name.startswith(("adapters.", "prompts.", "class_upscaling."))}
-    base = {_rename(name, _META): tensor for name, tensor in renamed.items() if name not in added}
+    base = {rename(name, _META): tensor for name, tensor in renamed.items() if name not in added}
     found = _known_size("CWSAM", base, unused)
     to_classes = renamed.get("class_upscaling.to_classes.bias")
     if found is None or to_classes is None:
@@ -125,16 +120,8 @@ def _from_cwsam(state: Mapping[str, Tensor]) -> Translated | None:
     found.system, found.settings = "cwsam", {"scrambled_tokens": True}
     found.masks = len(to_classes) // (BACKBONES[found.backbone].width // 8)
     found.tensors = {f"sam.{name}": tensor for name, tensor in base.items()}
-    found.tensors |= {_rename(name, _CWSAM_INNER): renamed[name] for name in added}
+    found.tensors |= {rename(name, _CWSAM_INNER): renamed[name] for name in added}
     return found
-
-
-def _rename(name: str, rules: tuple[tuple[str, str], ...]) -> str:
-    for pattern, replacement in rules:
-        renamed, hits = re.subn(pattern, replacement, name)
-        if hits:
-            return renamed
-    return name
 
 
 def _known_size(kind: str, tensors: dict[str, Tensor], unused: list[str]) -> Translated | None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from memorysam.models.formats.rules import LORA, lora_rank, rename
 from memorysam.models.formats.translated import Translated
 from memorysam.models.sam2_sizes import BACKBONES, Backbone
 
@@ -64,7 +65,6 @@ _META_UNUSED = re.compile(
 _HUB_UNUSED = re.compile(
     r"^(no_memory_positional_encoding$|mask_downsample\.|prompt_encoder\.(mask_embed|point_embed|shared_embedding)\.)"
 )
-_LORA = {"linear_a_q.weight": "q_down", "linear_b_q.weight": "q_up", "linear_a_v.weight": "v_down", "linear_b_v.weight": "v_up"}  # fmt: skip
 
 
 def translate(state: Mapping[str, Tensor]) -> Translated | None:
@@ -101,8 +101,7 @@ def _from_release(state: Mapping[str, Tensor]) -> Translated | None:
         tensors[name] = _widen(tensors[name], width, at_end=name.endswith(".v_up"))
     found = _known_size("MemorySAM (authors' release)", tensors, unused)
     if found is not None:
-        rank = next((len(tensor) for name, tensor in tensors.items() if name.endswith("q_down")), 0)
-        found.system, found.settings = "memorysam", {"lora_rank": rank}
+        found.system, found.settings = "memorysam", {"lora_rank": lora_rank(tensors)}
         found.tensors = {f"sam2.{name}": tensor for name, tensor in tensors.items()}
     return found
 
@@ -118,20 +117,12 @@ def _widen(up: Tensor, width: int, at_end: bool) -> Tensor:
 
 def rename_meta(name: str) -> str:
     """Return our name, within the SAM2 parts, of the tensor that Meta's files call `name`."""
-    for rules in (_META_PREFIXES, _META_INNER):
-        for pattern, replacement in rules:
-            name, hits = re.subn(pattern, replacement, name)
-            if hits:
-                break
-    return name
+    return rename(rename(name, _META_PREFIXES), _META_INNER)
 
 
 def rename_release(name: str) -> str:
     """Return the same of the tensor that the authors' MemorySAM checkpoints call `name`."""
-    name = name.removeprefix("sam.").replace(".attn.qkv.qkv.", ".attn.qkv.")
-    for theirs, ours in _LORA.items():
-        name = name.replace(f".attn.qkv.{theirs}", f".attn.qkv.{ours}")
-    return rename_meta(name)
+    return rename_meta(rename(name.removeprefix("sam."), LORA))
 
 
 def _known_size(kind: str, tensors: dict[str, Tensor], unused: list[str]) -> Translated | None:
