@@ -26,7 +26,8 @@ MAY_IMPORT = {
     "experiments": WORK | {"experiments"},
     "benchmark": WORK | {"benchmark"},
     "demo": WORK,
-    "commands": WORK | {"demo", "experiments", "benchmark", "commands"},
+    "doctor": {"__init__"},
+    "commands": WORK | {"demo", "doctor", "experiments", "benchmark", "commands"},
     "cli": {"errors", "commands", "__init__"},  # of the package itself: its version
     "__main__": {"cli"},
     "__init__": {"errors", "spec", "predict", "loading"},

@@ -23,6 +23,7 @@ VERBS = {
     "make-scenes": "write the built-in driving scenes to disk, in DELIVER's layout",
     "benchmark": "measure speed and memory beside a straightforward baseline and the machine's limits",
     "info": "say what a checkpoint or a model is made of",
+    "doctor": "look at this installation and this machine for known problems",
 }
 
 USAGE = f"""memorysam {__version__}: multi-modal semantic segmentation with SAM2
