@@ -8,6 +8,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import pytest
 import torch
 
+from .faults import fault, pytest_runtest_makereport, pytest_terminal_summary
+
+__all__ = ["fault", "pytest_runtest_makereport", "pytest_terminal_summary"]
+
 SHARED = Path(__file__).parents[2] / "shared"
 
 

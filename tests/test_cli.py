@@ -20,7 +20,11 @@ NEEDED = {
     "compare": ["--scale", "--systems", "--seeds", "--out", "--json"],
     "make-scenes": ["--train", "--val", "--test", "--size", "--seed"],
     "benchmark": ["--backbone", "--size", "--modalities", "--repeats", "--scaling", "--fit", "--out", "--json"],
+    "share": ["--to", "--out", "--light", "--base", "--license", "--private", "--json"],
+    "report": ["--out", "--images", "--split", "--json"],
+    "completion": [],
     "info": ["--model", "--modalities", "--classes", "--json"],
+    "doctor": ["--json"],
 }
 HEAVY = {"torch", "transformers", "cv2"}
 

@@ -24,6 +24,24 @@ def test_round_trip(tmp_path):
     assert names(path.parent) == ["x.safetensors"]
 
 
+def test_others_may_read_what_the_user_lets_them_read(tmp_path):
+    before = os.umask(0o027)
+    try:
+        files.write_tensors(tmp_path / "x.safetensors", TENSORS, {})
+        files.write_text(tmp_path / "x.txt", "text")
+    finally:
+        os.umask(before)
+    assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()} == {0o640}
+
+
+def test_leftovers_are_those_of_writes_alone(tmp_path):
+    for name in (".x.safetensors.12.tmp", ".tmpAb12cD", ".tmp", ".tmpfiles.d", "notes.tmp", ".hidden"):
+        (tmp_path / name).touch()
+    (tmp_path / ".folder.tmp").mkdir()
+    files.remove_leftovers(tmp_path)
+    assert sorted(names(tmp_path)) == [".folder.tmp", ".hidden", ".tmp", ".tmpfiles.d", "notes.tmp"]
+
+
 def test_a_changed_byte_is_noticed(tmp_path):
     path = tmp_path / "x.safetensors"
     files.write_tensors(path, TENSORS, {"step": 3})

@@ -25,9 +25,10 @@ MAY_IMPORT = {
     "training": CORE | {"training"},
     "experiments": WORK | {"experiments"},
     "benchmark": WORK | {"benchmark"},
+    "app": CORE | {"prediction", "predict", "loading", "app"},
     "demo": WORK,
     "doctor": {"__init__"},
-    "commands": WORK | {"demo", "doctor", "experiments", "benchmark", "commands"},
+    "commands": WORK | {"demo", "doctor", "experiments", "benchmark", "app", "commands"},
     "cli": {"errors", "commands", "__init__"},  # of the package itself: its version
     "__main__": {"cli"},
     "__init__": {"errors", "spec", "predict", "loading"},
@@ -37,6 +38,7 @@ ONLY_IN = {
         *(f"models/{name}.py" for name in ("attention", "mit", "sam", "sam2", "sam2_sizes", "weights")),
         "benchmark/baseline.py",
     },
+    "huggingface_hub": {"models/hub.py", "models/card.py"},
     "cv2": {name for name in FILES if name.startswith(("data/", "evaluation/"))},
     "tyro": {name for name in FILES if name.startswith("commands/")},
 }

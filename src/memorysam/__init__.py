@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from memorysam.errors import MemorySAMError
-    from memorysam.loading import load
-    from memorysam.predict import Prediction, Predictor
+    from memorysam.opening import load
+    from memorysam.predict import Predictor
+    from memorysam.prediction import Prediction
     from memorysam.spec import Classes, Modality, Task
 
 __version__ = "0.1.0"
@@ -20,10 +21,10 @@ _HOME = {
     "Classes": "spec",
     "MemorySAMError": "errors",
     "Modality": "spec",
-    "Prediction": "predict",
+    "Prediction": "prediction",
     "Predictor": "predict",
     "Task": "spec",
-    "load": "loading",
+    "load": "opening",
 }
 
 

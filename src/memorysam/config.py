@@ -71,6 +71,9 @@ class ModelSettings(Settings):
     further modality."""
     residual: bool = True
     """Memory residual connection: the mean over all modalities' masks; off: the last one's mask."""
+    fusion: Literal["mean", "quality"] = "mean"
+    """memorysam: all modalities count the same in that mean, as published; quality: a learned head weighs them, pixel
+    by pixel, and starts as the mean."""
     object_gate: bool = False
     """SAM2's gate: where the object score is negative, all logits become -1024 and the memory is marked empty."""
     prototypes: Literal["paper", "released", "off"] = "paper"
@@ -124,6 +127,13 @@ class DataSettings(Settings):
     """Decoded arrays that `memorysam cache` has written: a folder; auto: the one in the root, if there is one."""
     workers: Count = 2
     """Processes that read and augment; 0 reads in the training process."""
+    patience: Annotated[float, Field(ge=0)] = 600.0
+    """Seconds after which a process that reads is taken for hanging, as on a network drive; 0 waits for ever."""
+    on_bad: Literal["error", "skip"] = "error"
+    """What becomes of a sample that cannot be read: an error, or another sample takes its place in training, and none in
+    scores; each is listed once (skipped.jsonl)."""
+    skip_share: Fraction = 0.001
+    """At most this share of a split may be skipped, rounded up to whole samples."""
     scenes: tuple[Positive, Positive, Positive] = (2000, 100, 200)
     """Number of training, validation and test scenes of the procedural world."""
     scenes_seed: Count = 0
@@ -200,6 +210,9 @@ class TrainSettings(Settings):
     modality_dropout: Fraction = 0.0
     """Share of the forward passes that see a random subset of the modalities instead of all; every subset is equally
     likely. A model that has never seen a sensor missing is lost without it."""
+    modality_order: Literal["fixed", "shuffle"] = "fixed"
+    """memorysam: the order of the modalities in each forward pass, the data's or a random one, so that the memory may
+    start from any of them. Predictions always take the data's."""
     loss: Literal["ohem", "cross-entropy"] = "ohem"
     """Main loss: cross entropy on the hard pixels (online hard example mining), or on all that are labelled."""
     dice: Fraction = 0.0
@@ -223,6 +236,8 @@ class TrainSettings(Settings):
     """Epochs between two looks at the validation split."""
     save_every: Annotated[float, Field(gt=0)] = 10.0
     """Minutes between two saves of the whole state, besides the one after each epoch."""
+    timeout: Annotated[float, Field(gt=0)] = 10.0
+    """Minutes that the processes of a run wait for each other before they take one of them for lost."""
     log_every: Positive = 10
     """Steps between two lines in the log."""
     tensorboard: bool | None = None

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from memorysam.config import ModelSettings
 from memorysam.errors import SettingsError, WeightsError, listing
 from memorysam.models import weights
+from memorysam.models.origin import Origin
 from memorysam.predict import Predictor
 from memorysam.spec import Classes, Colour, Modality, Size, Task, as_classes, as_modality
 from memorysam.strict import build
@@ -23,18 +24,21 @@ def load(
     image_size: int | Size | None = None,
     device: str = "auto",
     verbose: bool = True,
+    base: str | Path | None = None,
     **settings: Any,
 ) -> Predictor:
     """Load a model, ready to predict.
 
     Args:
-        path: a memorysam checkpoint or run folder; or a SAM2 or MemorySAM-release file, a folder or a Hub id.
+        path: a memorysam checkpoint or run folder; or a SAM2 or MemorySAM-release file, a folder or a Hub id,
+            `user/name` or `user/name@revision`.
         modalities: names, or mappings of `Modality` fields; needed only for files that do not carry them. The maps of
             regions that a file carries stay.
         classes: names, or names with colours; likewise.
         image_size: what the network sees; one number for a square, or height and width; likewise.
         device: "auto" takes a GPU where there is one.
         verbose: print what was loaded.
+        base: the weights that the training of a light checkpoint started from, by default where it says.
         settings: fields of `ModelSettings`, such as `lora_rank=8`, for files that do not carry them or to depart from
             what a file carries.
 
@@ -43,15 +47,21 @@ def load(
     """
     chosen_device = _device(device)
     file = weights.locate(path)
+    if file.suffix in (".onnx", ".pt2"):
+        raise WeightsError(
+            "an exported file can predict and nothing else", where=file, fix="use the checkpoint that it is from"
+        )
     carried = weights.carried_task(file)
     task = None
     if carried is not None or (modalities is not None and classes is not None):
         task = _task(carried, modalities, classes, image_size)
     if carried is not None and task is not None:
         _same_sensors(carried, task, file)
-    own = weights.read_about(file).get("model", {})
-    chosen = build(ModelSettings, {**own, **settings}, "load(...)") if settings else None
-    model, report = weights.load(file, task, chosen)
+    about = weights.read_about(file)
+    chosen = build(ModelSettings, {**about.get("model", {}), **settings}, "load(...)") if settings else None
+    model, report = weights.load(file, task, chosen, base=base)
+    if carried is not None:
+        model.origin = Origin.of(model, about, carried)
     if verbose:
         print(report)  # noqa: T201
     return Predictor(model.to(chosen_device).eval())

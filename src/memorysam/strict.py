@@ -13,6 +13,12 @@ from pydantic import BaseModel, ValidationError
 
 from memorysam.errors import SettingsError, did_you_mean
 
+# Dates and numbers that are none, and lists too deep, fail in ways of their own.
+_NO_YAML = (yaml.YAMLError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError)
+_MOST_VALUES = 200_000
+"""How many values a file may stand for. Aliases of aliases make billions of a few lines."""
+
+_TOO_MANY = f"aliases in it stand for more than {_MOST_VALUES} values"
 T = TypeVar("T", bound=BaseModel)
 
 
@@ -20,17 +26,18 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """Read a YAML file that holds one mapping; tags, duplicate keys and anything executable are errors.
 
     Raises:
-        SettingsError: no such file, not YAML, or not a mapping.
+        SettingsError: no such file, not YAML, not a mapping, or aliases that stand for more than fits into memory.
     """
     if not path.is_file():
         raise SettingsError("there is no such file", where=path, fix="give the path of a YAML file")
     try:
         # A subclass of the safe loader: it builds plain data only.
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)  # noqa: S506
-    # Dates and numbers that are none, and lists too deep, fail in ways of their own.
-    except (yaml.YAMLError, ValueError, AttributeError, RecursionError) as error:
+    except OSError as error:
+        raise SettingsError(f"this file cannot be read: {error.strerror}", where=path) from None
+    except _NO_YAML as error:
         raise SettingsError(
-            "this file is not valid YAML", where=path, expected="plain settings", fix=str(error)
+            "this file is not valid YAML", where=path, expected="plain settings", fix=_shorten(str(error))
         ) from None
     if content is None:
         return {}
@@ -77,6 +84,20 @@ def _explain(
     return SettingsError(f"wrong value {reprlib.repr(entry['input'])}{more}", where=place, expected=message)
 
 
+def _shorten(text: str) -> str:
+    return text if len(text) <= 1000 else f"{text[:1000]} ..."
+
+
+def _count(node: yaml.Node, counts: dict[int, int]) -> int:
+    """Return how many values a node stands for, those of its aliases as often as they are named."""
+    if id(node) not in counts:
+        counts[id(node)] = _MOST_VALUES + 1  # until it is known: what contains itself has no end
+        inner = node.value if isinstance(node, yaml.CollectionNode) else ()
+        parts = (part for entry in inner for part in (entry if isinstance(entry, tuple) else (entry,)))
+        counts[id(node)] = 1 + sum(_count(part, counts) for part in parts)
+    return counts[id(node)]
+
+
 def _known_keys(kind: Any, path: tuple[int | str, ...]) -> list[str]:
     """Return the keys that the model at `path` below `kind` knows."""
     for part in path:
@@ -88,7 +109,25 @@ def _known_keys(kind: Any, path: tuple[int | str, ...]) -> list[str]:
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """The safe loader, except that a key given twice is an error instead of the last one winning."""
+    """The safe loader, except that keys given twice, tags, zero bytes, and aliases without end are errors."""
+
+    def get_single_node(self) -> yaml.Node | None:
+        node = super().get_single_node()
+        if node is not None and _count(node, {}) > _MOST_VALUES:
+            raise yaml.constructor.ConstructorError(None, None, _TOO_MANY, node.start_mark)
+        return node
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        if getattr(event, "tag", None) is not None:
+            raise yaml.composer.ComposerError(None, None, f"the tag {event.tag!r} has no place here", event.start_mark)
+        return super().compose_node(parent, index)
+
+    def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> Any:
+        value = super().construct_scalar(node)
+        if isinstance(value, str) and "\0" in value:
+            raise yaml.constructor.ConstructorError(None, None, "a zero byte in words", node.start_mark)
+        return value
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[object] = set()

@@ -1,14 +1,21 @@
+from dataclasses import replace
+
 import pytest
 import torch
 import yaml
 
-from memorysam.benchmark import fit
+from memorysam.benchmark import advice, fit
+from memorysam.benchmark import counted as counting
 from memorysam.benchmark.counted import training_step
-from memorysam.config import RunSettings
+from memorysam.benchmark.memory import Followed
+from memorysam.config import RunSettings, packaged
+from memorysam.data.dataset_file import read_layout
 from memorysam.errors import SettingsError
 from memorysam.models.base import count
 from memorysam.models.cost import kept_for_backward
-from memorysam.strict import build
+from memorysam.models.factory import create
+from memorysam.spec import Modality, Task
+from memorysam.strict import build, read_yaml
 
 
 def test_a_step_needs_what_is_kept_for_the_backward_pass_and_some_more(parts):
@@ -95,3 +102,74 @@ def test_only_the_asked_precision_is_proposed(plan):
 def test_what_does_not_fit_is_refused_with_what_would_be_needed(plan):
     with pytest.raises(SettingsError, match=r"no setting fits 1\.0 GB[\s\S]*counted"):
         fit.fit(plan(), 10**9)
+
+
+@pytest.mark.parametrize(("precision", "checkpointing"), [("bf16", False), ("bf16", True), ("fp32", False)])
+def test_remembering_what_operations_make_of_shapes_changes_no_count(parts, monkeypatch, precision, checkpointing):
+    model, _, _ = parts()
+    training_step(model, 1, precision, checkpointing)  # tables that a model makes in its first call
+    found = training_step(model, 1, precision, checkpointing)
+    asked = []
+    monkeypatch.setattr(counting, "Shapes", lambda: asked.append(1) or Followed())
+    assert training_step(model, 1, precision, checkpointing) == found
+    assert asked
+
+
+@pytest.fixture
+def needs(monkeypatch):
+    """A step takes a GB per 64 x 64 pixels and modality, eight times as much in fp32 or with a large backbone."""
+
+    def need(plan, batch, precision, checkpointing):
+        assert (batch, checkpointing) == (1, True)
+        height, width = plan.model.image_size
+        weight = 8 if "large" in plan.model.backbone else 1
+        return counting.Need(0, 10**9 * weight * plan.modalities * height * width // 64**2)
+
+    monkeypatch.setattr(advice, "make_model", lambda plan: plan)
+    monkeypatch.setattr(advice, "training_step", need)
+    return need
+
+
+@pytest.mark.usefixtures("needs")
+def test_the_least_change_of_each_kind_that_fits_is_advised(plan):
+    words = advice.advice(plan(modalities=4), 2 * 10**9)
+    assert "--size 32 (1.0 GB)" in words
+    assert "--modalities 2 (2.0 GB)" in words
+    assert "--backbone" not in words, "none is smaller than the micro one"
+    assert "--precision" not in words, "bf16 has been tried"
+
+
+@pytest.mark.usefixtures("needs")
+def test_a_smaller_backbone_of_the_same_family_and_bf16_are_advised(plan):
+    asked = plan(modalities=1, precisions=("fp32",))
+    large = replace(asked, model=asked.model.model_copy(update={"backbone": "sam2.1-large"}))
+    assert "--backbone sam2.1-base-plus (1.0 GB)" in advice.advice(large, 10**9)
+    assert "--precision bf16 (1.0 GB)" in advice.advice(asked, 10**9)
+
+
+@pytest.mark.usefixtures("needs")
+def test_where_no_single_change_is_enough_that_is_said(plan):
+    assert "together" in advice.advice(plan(modalities=2), 1)
+    assert "larger GPU" in advice.advice(plan(), 0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(name for name in packaged() if name.startswith("fit/")))
+def test_recipes_that_fit_a_gpu_take_the_steps_of_the_paper(name):
+    """Counted with the model, the sensors and the classes of the recipe."""
+    recipe, paper = (build(RunSettings, read_yaml(packaged()[n]), n) for n in (name, "table1/rgb-d-e-l"))
+    train = recipe.train
+    changed = {"precision": train.precision, "checkpointing": train.checkpointing, "accumulate": train.accumulate}
+    assert recipe == paper.model_copy(update={"train": paper.train.model_copy(update=changed)})
+    layout = read_layout(packaged("datasets")["deliver"])
+    modalities = [
+        Modality(**layout.sensors[sensor].model_dump(include=set(Modality.model_fields)))
+        for sensor in recipe.data.modalities
+    ]
+    task = Task(modalities=modalities, classes=layout.classes, image_size=recipe.model.image_size)
+    model = create(recipe.model, task, from_scratch=False)
+    samples, rest = divmod(train.batch_size, train.accumulate)
+    need = training_step(model, samples, train.precision, train.checkpointing).total
+    size = fit.read_memory(name.removeprefix("fit/"))
+    assert rest == 0
+    assert 0.3 * size < need <= fit.usable(size)

@@ -5,8 +5,9 @@ import pytest
 from PIL import Image
 
 from memorysam.cli import main
+from memorysam.evaluation.robustness import subsets
 from memorysam.experiments import runner
-from memorysam.experiments.compare import LABELS, SCORES, SENSORS, Budget, compare, known, settings_of, subsets
+from memorysam.experiments.compare import LABELS, SCORES, SENSORS, Budget, compare, known, settings_of
 from memorysam.models.systems import SYSTEMS
 from memorysam.models.weights import read_about
 
@@ -28,11 +29,6 @@ def test_every_system_has_a_name_and_the_same_budget():
     budgets = {settings_of(name, 1, 1e-3, Budget()).train.model_dump_json() for name in SYSTEMS}
     assert len(budgets) == 1
     assert known(None) == list(SYSTEMS)
-
-
-def test_subsets_are_all_there_are():
-    assert len(subsets(SENSORS)) == 15
-    assert subsets(("a", "b")) == [("a",), ("b",), ("a", "b")]
 
 
 @pytest.mark.slow

@@ -5,6 +5,10 @@ from memorysam.config import ModelSettings
 from memorysam.models.factory import create
 from memorysam.spec import Classes, Modality, Task
 
+from .sharing import base_files, light_folder, online, scratch_model, shared_model, trained_run
+
+__all__ = ["base_files", "light_folder", "online", "scratch_model", "shared_model", "trained_run"]
+
 
 def make_task(modalities=2, classes=5, size=(64, 96), channels=3):
     return Task(

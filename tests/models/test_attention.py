@@ -66,3 +66,27 @@ def test_transformers_call_it_with_heads_last_in_the_answer():
     bias = torch.randn(2, 3, 20, 30)
     out, _ = for_transformers(torch.nn.Identity(), q, k, v, bias)
     assert (out.transpose(1, 2) - F.scaled_dot_product_attention(q, k, v, bias)).abs().max() < 1e-6
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("kernel", [True, False], ids=["kernel", "products"])
+@pytest.mark.parametrize("keys", [30, 100])
+def test_the_last_key_may_stand_for_many(dtype, kernel, keys, monkeypatch):
+    monkeypatch.setattr(module, "WIDE_TO_LEARN", 10**9 if kernel else 0)
+    q, k, v = inputs(keys=keys, dtype=dtype)
+    many_k, many_v = (torch.cat([t, t[:, :, -1:].expand(-1, -1, 6, -1)], dim=2) for t in (k, v))
+    ours = attention(q, k, v, 0.4, last=7)
+    expected = F.scaled_dot_product_attention(q, many_k, many_v, scale=0.4)
+    tolerance = 1e-6 if dtype == torch.float32 else 3e-2
+    assert (ours - expected).abs().max() <= tolerance
+    for mine, yours in zip(gradients(ours, (q, k, v)), gradients(expected, (q, k, v)), strict=True):
+        assert (mine - yours).abs().max() <= 10 * tolerance * max(1.0, float(yours.abs().max()))
+
+
+@pytest.mark.parametrize("keys", [10, 63, 64])
+def test_few_keys_are_weighed_as_many_are(keys, monkeypatch):
+    q, k, v = inputs(keys=keys)
+    with torch.no_grad():
+        ours = attention(q, k, v, 0.4)
+        monkeypatch.setattr(module, "FEW", 0)
+        assert (ours - attention(q, k, v, 0.4)).abs().max() < 1e-6

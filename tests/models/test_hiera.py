@@ -1,5 +1,6 @@
 import pytest
 import torch
+from torch.nn import functional as F
 
 from memorysam.models import hiera
 from memorysam.models.sam2 import SAM2
@@ -16,7 +17,7 @@ def backbones():
     return found
 
 
-@pytest.mark.parametrize("size", [(64, 96), (160, 32)])
+@pytest.mark.parametrize("size", [(64, 96), (160, 32), (256, 288)])
 def test_levels_are_those_of_transformers(backbones, size):
     for backbone in backbones:
         pixels = torch.randn(2, 3, *size)
@@ -41,13 +42,31 @@ def test_gradients_are_those_of_transformers_recomputed_or_not(backbones):
             assert (mine - theirs).abs().max() <= 1e-4 * max(1.0, float(theirs.abs().max())), name
 
 
-def test_windows_are_undone_and_filled_with_the_bias():
-    x = torch.randn(2, 5, 7, 12)
-    windows = hiera.to_windows(x, 4, 3, torch.arange(12.0))
-    assert windows.shape == (2 * 2 * 2, 3, 16, 4)
-    assert torch.equal(hiera.from_windows(windows, 4, 2, 5, 7), x)
-    last = windows.view(2, 2, 2, 3, 4, 4, 4)[0, 1, 1]  # rows 4 to 7, columns 4 to 7: one row, three columns are there
-    assert torch.equal(last[:, 1:].permute(1, 2, 0, 3).flatten(2), torch.arange(12.0).expand(3, 4, 12))
+def test_windows_are_undone():
+    x = torch.randn(2, 8, 12, 12)
+    windows = hiera.to_windows(x, 4, 3, heads=3)
+    assert windows.shape == (2 * 2 * 4, 3, 12, 4)
+    second = x[0, :4, 3:6].reshape(12, 3, 4).transpose(0, 1)
+    assert torch.equal(windows[1], second)
+    assert torch.equal(hiera.from_windows(windows, 4, 3, x.shape), x)
+
+
+@pytest.mark.parametrize("sides", [(8, 8), (10, 13), (3, 9), (2, 3)], ids=["whole", "corner", "edge", "less-than-one"])
+def test_windows_beyond_the_image_attend_to_the_bias_there(backbones, sides):
+    """As often as there are tokens missing: like windows that are filled up with zeros before they are projected."""
+    layer = backbones[1].blocks[0].attn
+    x = torch.randn(2, *sides, 96, requires_grad=True)
+    height, width = (-(-side // 4) * 4 for side in sides)
+    filled = F.pad(x, (0, 0, 0, width - sides[1], 0, height - sides[0]))
+    qkv = layer.qkv(hiera.to_windows(filled, 4, 4, 1)[:, 0]).unflatten(2, (3, layer.num_attention_heads, -1))
+    out = F.scaled_dot_product_attention(*qkv.permute(2, 0, 3, 1, 4), scale=layer.scale)
+    expected = layer.proj(hiera.from_windows(out, 4, 4, filled.shape))[:, : sides[0], : sides[1]]
+    ours = hiera.attend(layer, x, 4)
+    assert (ours - expected).abs().max() < 1e-5
+    tensors = [x, layer.qkv.bias, layer.qkv.weight]
+    found = [torch.autograd.grad(y.square().sum(), tensors) for y in (ours, expected)]
+    for mine, yours in zip(*found, strict=True):
+        assert (mine - yours).abs().max() <= 1e-5 * max(1.0, float(yours.abs().max()))
 
 
 def test_positions_are_made_once_and_anew_when_they_change(backbones):

@@ -4,7 +4,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from memorysam.models import linear as module
-from memorysam.models.linear import FastLinear, linear, linear_gelu, speed_up_linears, weights_in
+from memorysam.models.linear import FastLinear, linear, linear_then, speed_up_linears, weights_in
 
 
 def layer_of(dtype=torch.float32, bias=True):
@@ -83,7 +83,7 @@ def test_autocast_converts_by_itself(monkeypatch):
 def test_gelu_may_come_with_it(dtype, tolerance, learns):
     layer = layer_of(dtype).requires_grad_(learns)
     x = torch.randn(2, 60, 12, dtype=dtype)
-    ours = linear_gelu(x, layer.weight, layer.bias)
+    ours = linear_then(x, layer.weight, layer.bias, "gelu")
     assert ours.requires_grad == learns
     assert (ours - F.gelu(layer(x))).abs().max() < tolerance
 

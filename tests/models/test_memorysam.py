@@ -56,6 +56,22 @@ def test_later_modalities_see_earlier_ones_and_not_the_reverse(micro):
     assert not torch.equal(before["m2"].masks.logits, changed["m2"].masks.logits)
 
 
+def test_the_memory_may_start_from_any_modality(micro):
+    """The first frame gets SAM2's embedding for an empty memory in place of memory attention, whichever it is."""
+    model = micro(3).eval()
+    images = make_images(model.task)
+    empty = model.sam2.no_memory_embedding.reshape(1, -1, 1, 1)
+    answers = []
+    for order in itertools.permutations(images):
+        with torch.no_grad():
+            output = model({name: images[name] for name in order})
+        assert list(output.frames) == list(order)
+        for place, frame in enumerate(output.frames.values()):
+            assert torch.equal(frame.conditioned, frame.pyramid.s16 + empty) == (place == 0)
+        answers.append(output.logits)
+    assert all(not torch.equal(a, b) for a, b in itertools.combinations(answers, 2)), "the order matters"
+
+
 def test_without_memory_each_modality_sees_itself_alone(micro):
     model = micro(3, memory=False).eval()
     images = make_images(model.task)

@@ -51,10 +51,12 @@ def release_file(fill, tmp_path_factory):
     return path
 
 
-@pytest.mark.parametrize("m", [1, 2, 3])
-def test_release_outputs(shared, fill, release_file, m):
+@pytest.mark.parametrize(("m", "fusion"), [(1, "mean"), (2, "mean"), (3, "mean"), (3, "quality")])
+def test_release_outputs(shared, fill, release_file, m, fusion):
+    """Also with a quality head, which the file does not have and which starts as the release's mean."""
     ours_of, metadata = reference(shared, f"memorysam_t_m{m}")
-    model, _ = weights.load(release_file, task_of(NAMES[:m], 25))
+    model, report = weights.load(release_file, task_of(NAMES[:m], 25), ModelSettings(fusion=fusion))
+    assert ("quality.score.weight" in report.new) == (fusion == "quality")
     model.eval()
     with torch.no_grad():
         output = model(images(fill, metadata, m))

@@ -57,6 +57,7 @@ def test_bfloat16_says_nearly_the_same(system):
 def test_positions_keep_their_digits():
     model = tune.for_inference(model_of(), "bf16")
     assert model.sam2.shared_image_embedding.positional_embedding.dtype == torch.float32
+    assert model.sam2.memory_attention.rotary_emb.inv_freq.dtype == torch.float32
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's allocator")

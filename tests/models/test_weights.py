@@ -9,6 +9,7 @@ from memorysam.config import ModelSettings
 from memorysam.errors import WeightsError
 from memorysam.models import sam2, sam2_sizes, weights
 from memorysam.models.formats import translate
+from memorysam.models.memory_attention import grid
 from memorysam.spec import Classes
 
 from .conftest import make_images, make_task
@@ -61,7 +62,7 @@ def test_conditioning_and_memory_are_those_of_transformers(hub_model, hub_folder
         assert torch.allclose(memory.features, theirs, atol=1e-5)
 
         attended = ours.condition(features, [memory])
-        hub_model.memory_attention.position_ids = sam2._grid(4, 4, torch.device("cpu"))
+        hub_model.memory_attention.position_ids = grid(4, 4, torch.device("cpu"))
         sine = hub_model.vision_encoder.neck.position_encoding(features.shape, "cpu", torch.float32)
         offset, pointer = hub_model._process_object_pointers([1], [memory.pointer], 2, 2, 256, "cpu")[::-1]
         keys = torch.cat([theirs.flatten(2).permute(2, 0, 1), pointer])
@@ -85,6 +86,13 @@ def test_new_head_where_the_number_of_classes_differs(hub_folder):
     assert "LoRA 48" in str(report)
     assert report.trainable == sum(p.requires_grad for p in model.parameters()) > 0
     assert report.trainable + report.frozen == len(list(model.parameters()))
+
+
+def test_an_option_that_the_backbone_lacks_is_new(hub_folder):
+    settings = ModelSettings(lora_rank=0, prototypes="off", fusion="quality")
+    model, report = weights.load(hub_folder, make_task(2, 3), settings)
+    assert report.new == ("quality.score.weight",)
+    assert model.quality.score.weight.requires_grad
 
 
 def test_our_checkpoint_carries_everything(micro, tmp_path):

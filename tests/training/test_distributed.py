@@ -38,6 +38,11 @@ VARIANTS = {
     "prototypes-released": {"model": {"prototypes": "released"}},
     "lora-alone": {"model": {"lora_rank": 2, "train": {"encoder": False, "memory": False, "decoder": False}}},
     "modality-dropout": {"train": {"modality_dropout": 1.0}},
+    "shuffled-quality": {
+        "model": {"fusion": "quality"},
+        "train": {"modality_dropout": 0.5, "modality_order": "shuffle"},
+    },
+    "quality-of-one": {"model": {"fusion": "quality"}, "data": {"modalities": ["depth"]}},
     "bf16-recomputed": {"train": {"precision": "bf16", "checkpointing": True}},
 }
 SCRIPT = """

@@ -6,6 +6,8 @@ import torch
 from memorysam.errors import SettingsError, TrainingError
 from memorysam.files import read_tensors
 from memorysam.models import weights
+from memorysam.models.memorysam import MemorySAM
+from memorysam.models.systems import SYSTEMS
 from memorysam.training.checkpoint import LAST
 from memorysam.training.loop import train
 
@@ -82,6 +84,43 @@ def test_sgd_with_factors_resumes_bit_for_bit_too(dataset, tmp_path):
     assert all({"cross_entropy", "dice", "prototype"} <= line.keys() and "ohem" not in line for line in steps)
     assert steps[-1]["loss"] < steps[0]["loss"]
     assert steps[-1]["lr"] == pytest.approx(1e-4)
+
+
+def test_shuffled_subsets_weighed_by_quality_resume_bit_for_bit_too(dataset, tmp_path, monkeypatch):
+    """Stopped twice, with two passes a step; each modality is the first one in some passes."""
+    seen = []
+    real = MemorySAM.forward
+    monkeypatch.setattr(
+        MemorySAM, "forward", lambda self, images: (seen.append((self.training, tuple(images))), real(self, images))[1]
+    )
+    chosen = settings(
+        dataset,
+        model={"fusion": "quality"},
+        train={"modality_order": "shuffle", "modality_dropout": 0.5, "accumulate": 2, "epochs": 5},
+    )
+    assert train(chosen, tmp_path / "whole").finished
+    whole, evaluated = ([names for training, names in seen if training == mode] for mode in (True, False))
+    assert set(whole) == {("rgb",), ("depth",), ("rgb", "depth"), ("depth", "rgb")}
+    assert set(evaluated) == {("rgb", "depth")}, "evaluation shows them in the task's order"
+    seen.clear()
+    for stop in (3, 6, None):
+        train(chosen, tmp_path / "parts", resume=stop != 3, stop_after=stop)
+    assert [names for training, names in seen if training] == whole
+    ours, theirs = state(tmp_path / "parts")[0], state(tmp_path / "whole")[0]
+    assert ours.keys() == theirs.keys()
+    assert theirs["quality.score.weight"].abs().sum() > 0
+    for name, tensor in theirs.items():
+        assert torch.equal(ours[name], tensor), name
+    assert log(tmp_path / "parts") == log(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("name", sorted(SYSTEMS))
+def test_a_random_order_is_refused_where_no_memory_could_start_from_any(dataset, tmp_path, name):
+    model = {"memory": False} if name == "memorysam" else {"name": name, "lora_rank": 4}
+    with pytest.raises(SettingsError) as error:
+        train(settings(dataset, model=model, train={"modality_order": "shuffle"}), tmp_path)
+    assert "train.modality_order" in str(error.value)
+    assert "it has an effect with `model.name: memorysam` and its memory only" in str(error.value)
 
 
 def test_another_optimizer_begins_its_moments_anew_and_says_so(dataset, tmp_path, capfd):
@@ -168,41 +207,11 @@ def test_a_damaged_newest_state_falls_back_loudly(dataset, tmp_path, capfd):
     data = (tmp_path / LAST).read_bytes()
     (tmp_path / LAST).write_bytes(data[: len(data) // 2])
     train(settings(dataset), tmp_path, resume=True, stop_after=6)
-    assert "cannot be used, falling back" in capfd.readouterr().err
+    said = capfd.readouterr().err
+    assert "last.safetensors cannot be used" in said
+    assert "falling back to previous.safetensors, of step 3" in said
     assert state(tmp_path)[1]["progress"]["step"] == 6
     assert list(log(tmp_path)) == [1, 2, 3, 4, 5, 6]
-
-
-def test_a_loss_that_is_not_finite_stops_before_the_step_and_names_the_samples(dataset, tmp_path, monkeypatch):
-    from memorysam.training import loop
-
-    real, calls = loop.training_loss, []
-
-    def poisoned(*args, **kwargs):
-        loss, terms = real(*args, **kwargs)
-        calls.append(loss)
-        return (loss * float("inf"), terms) if len(calls) == 3 else (loss, terms)
-
-    monkeypatch.setattr(loop, "training_loss", poisoned)
-    seen = []
-    monkeypatch.setattr(
-        loop.TrainSampler, "step", lambda self, step, real=loop.TrainSampler.step: seen.append(step) or real(self, step)
-    )
-    before = {}
-    monkeypatch.setattr(
-        loop.Training,
-        "_not_finite",
-        lambda self, facts, real=loop.Training._not_finite: before.update(self.model.state_dict()) or real(self, facts),
-    )
-    with pytest.raises(TrainingError, match=r"step 3 is not finite.*\n.*samples t\d\d, t\d\d") as error:
-        train(settings(dataset), tmp_path)
-    assert "the step was not taken" in str(error.value)
-    monkeypatch.setattr(loop, "training_loss", real)
-    train(settings(dataset), tmp_path / "clean", stop_after=2)
-    clean, _ = state(tmp_path / "clean")
-    for name, tensor in before.items():
-        if not name.startswith("prototypes"):
-            assert torch.equal(tensor, clean[name]), name
 
 
 def test_accumulated_passes_give_the_gradient_of_their_mean(dataset, tmp_path):

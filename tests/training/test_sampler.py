@@ -74,3 +74,51 @@ def test_all_modalities_are_shown_with_the_rest_of_the_probability():
     assert 730 < sum(each == names for each in shown) < 840
     assert all(shown_modalities(names, 0.0, (5, step)) == names for step in range(100))
     assert shown == [shown_modalities(names, 0.25, (5, step)) for step in range(1000)]
+
+
+def orders(names, steps, probability=0.0, always=()):
+    keys = [(5, step, 0) for step in range(steps)]
+    return [tuple(shown_modalities(names, probability, key, always, shuffle=True)) for key in keys]
+
+
+def test_every_order_is_shown_equally_often():
+    shown = orders(["a", "b", "c"], 1200)
+    counts = {order: shown.count(order) for order in set(shown)}
+    assert counts.keys() == set(itertools.permutations("abc"))
+    assert all(150 < count < 250 for count in counts.values())
+
+
+def test_every_order_of_every_subset_is_shown():
+    shown = orders(["a", "b", "c"], 3000, 1.0)
+    for subset in (subset for size in (1, 2, 3) for subset in itertools.combinations("abc", size)):
+        counts = [shown.count(order) for order in itertools.permutations(subset)]
+        assert sum(counts) == pytest.approx(3000 / 7, abs=90)
+        assert all(count == pytest.approx(sum(counts) / len(counts), abs=60) for count in counts)
+
+
+def test_shuffling_changes_nothing_about_which_modalities_are_shown():
+    names = ["a", "b", "c", "d"]
+    for step in range(200):
+        fixed = shown_modalities(names, 0.5, (5, step))
+        mixed = shown_modalities(names, 0.5, (5, step), shuffle=True)
+        assert sorted(mixed) == fixed
+
+
+def test_maps_of_regions_keep_their_place_in_a_shuffled_order():
+    shown = orders(["a", "map", "b", "c"], 600, always=("map",))
+    assert {order.index("map") for order in shown} == {1}
+    assert {tuple(name for name in order if name != "map") for order in shown} == set(itertools.permutations("abc"))
+    for order in orders(["a", "map", "b", "c"], 600, 1.0, always=("map",)):
+        fixed = [name for name in ("a", "map", "b", "c") if name in order]
+        assert order.index("map") == fixed.index("map")
+
+
+def test_the_order_is_that_of_seed_step_and_pass_alone():
+    names = ["a", "b", "c", "d"]
+    keys = [(seed, step, i) for seed in (1, 2) for step in range(20) for i in range(2)]
+    first = {key: shown_modalities(names, 0.5, key, shuffle=True) for key in keys}
+    assert all(first[key] == shown_modalities(names, 0.5, key, shuffle=True) for key in reversed(keys))
+    assert len({tuple(order) for order in first.values()}) > 20, "each place of the key counts"
+    for place in range(3):
+        others = [tuple(k + (i == place) for i, k in enumerate(key)) for key in keys]
+        assert any(first[key] != first[other] for key, other in zip(keys, others, strict=True) if other in first)

@@ -74,10 +74,11 @@ class PlainMemorySAM(nn.Module):
     def __init__(self, model: MemorySAM, dropout: float = 0.0) -> None:
         super().__init__()
         require_unmerged(model, "the baseline")
-        if model.sam2.object_gate or (model.prototypes is not None and model.prototypes.form != "paper"):
+        published = model.prototypes is None or model.prototypes.form == "paper"
+        if model.sam2.object_gate or model.quality is not None or not published:
             raise SettingsError(
                 "the straightforward baseline has the paper's form of the method only",
-                where="model.object_gate, model.prototypes",
+                where="model.object_gate, model.fusion, model.prototypes",
                 fix="leave them out",
             )
         self.memory, self.residual = model.memory, model.residual

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map_only
 
-from memorysam.benchmark.memory import Followed
+from memorysam.benchmark.shapes import Shapes
 from memorysam.models import tune
 from memorysam.models.base import SegmentationModel
 
@@ -54,7 +54,7 @@ def training_step(model: SegmentationModel, batch: int, precision: str = "fp32",
     trained = [p for p in shadow.parameters() if p.requires_grad]
     held = _bytes([*shadow.parameters(), *shadow.buffers()]) + 2 * _bytes(trained)
     autocast = precision == "bf16"
-    with _meta_knows_autocast(autocast), Followed() as memory:
+    with _meta_knows_autocast(autocast), Shapes() as memory:
         with AsOnAGPU(autocast):
             output = shadow(images)
         # Which pixels are hard is not known; keeping all of them takes as much.

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from memorysam.benchmark import memory
+from memorysam.benchmark.advice import advice
 from memorysam.benchmark.counted import Need, training_step
 from memorysam.benchmark.plan import Plan, make_images, make_labels, make_model, our_training
 from memorysam.config import TrainSettings
@@ -73,7 +74,7 @@ def choices(plan: Plan) -> list[Choice]:
     for precision, checkpointing in product(precisions, (False, True)):
         one, two = (training_step(model, batch, precision, checkpointing) for batch in (1, 2))
         found += [
-            Choice(precision, checkpointing, passes, _with(one, two, BATCH // passes))
+            Choice(precision, checkpointing, passes, with_samples(one, two, BATCH // passes))
             for passes in range(1, BATCH + 1)
             if BATCH % passes == 0
         ]
@@ -97,8 +98,8 @@ def fit(plan: Plan, size: int) -> dict[str, Any]:
         raise SettingsError(
             f"no setting fits {size / 1e9:.1f} GB, of which {there / 1e9:.1f} GB are left for training",
             where="--fit",
-            expected=f"{least.need / 1e9:.1f} GB for one sample in {least.precision} with checkpointing (counted)",
-            fix="take smaller images (--size), fewer modalities or a smaller backbone",
+            expected=f"{least.need / 1e9:.1f} GB (counted), one sample at a time, {least.precision} with checkpointing",
+            fix=advice(plan, there),
         )
     best = fitting[0]
     return {
@@ -129,7 +130,8 @@ def yaml_lines(plan: Plan, choice: Choice) -> str:
     )
 
 
-def _with(one: Need, two: Need, samples: int) -> int:
+def with_samples(one: Need, two: Need, samples: int) -> int:
+    """Return the bytes of a step with more samples, from those with one and with two: they grow evenly."""
     return one.total + (two.total - one.total) * (samples - 1)
 
 

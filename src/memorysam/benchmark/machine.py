@@ -58,10 +58,14 @@ def limits(device: torch.device, precisions: Sequence[str]) -> dict[str, Any]:
             if 2 * side**3 / seconds > best["flops_per_s"]:
                 best = {"flops_per_s": 2 * side**3 / seconds, "way": way, "side": side}
         found[precision] = best
+    return {**found, "copy_bytes_per_s": copy_rate(device)}
+
+
+def copy_rate(device: torch.device) -> float:
+    """Measure the bytes per second of copies, reading and writing together."""
     source = torch.zeros(COPIED, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
-    seconds = alone(lambda: target.copy_(source), device)
-    return {**found, "copy_bytes_per_s": 2 * source.nbytes / seconds}
+    return 2 * source.nbytes / alone(lambda: target.copy_(source), device)
 
 
 def product_ways(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> dict[str, Call]:

@@ -10,7 +10,7 @@ KINDS = {"inference": "forward pass", "train": "training step"}
 
 def text(result: Mapping[str, Any]) -> str:
     """Return the whole measurement."""
-    parts = [_about(result), _limits(result["limits"]), _times(result), _parts(result["parts"]), _encoder(result)]
+    parts = [about(result), _limits(result["limits"]), _times(result), _parts(result["parts"]), _encoder(result)]
     if result["memory"]:
         parts.append(_memory(result["memory"]))
     parts.append(_agreement(result["agreement"]))
@@ -30,15 +30,15 @@ def scaling_text(result: Mapping[str, Any]) -> str:
                         precision,
                         str(row["modalities"]),
                         f"{row['flops'] / 1e9:,.1f}",
-                        *_spread(found),
+                        *quartiles(found),
                         f"{each:.3f}",
-                        _gigabytes(found["peak_bytes"]),
+                        gigabytes(found["peak_bytes"]),
                     ]
                 )
     order = {kind: place for place, kind in enumerate(KINDS.values())}
     rows.sort(key=lambda row: (order[row[0]], row[1], int(row[2])))
     head = ["what", "precision", "modalities", "GFLOP forward", "s", "quartiles", "s per modality", "peak GB"]
-    return f"{_about(result)}\n\n{table(head, rows)}"
+    return f"{about(result)}\n\n{table(head, rows)}"
 
 
 def fit_text(result: Mapping[str, Any]) -> str:
@@ -49,7 +49,7 @@ def fit_text(result: Mapping[str, Any]) -> str:
             "yes" if choice["checkpointing"] else "no",
             str(choice["batch_size"] // choice["accumulate"]),
             str(choice["accumulate"]),
-            _gigabytes(choice["counted_bytes"]),
+            gigabytes(choice["counted_bytes"]),
             "yes" if choice["fits"] else "no",
         ]
         for choice in result["choices"]
@@ -60,15 +60,16 @@ def fit_text(result: Mapping[str, Any]) -> str:
     elif result["measured_bytes"] is None:
         words = "Counted, not measured: the GPU here is smaller."
     else:
-        words = f"The proposal takes {_gigabytes(result['measured_bytes'])} GB on the GPU here; the table is counted."
-    usable = f"{_gigabytes(result['usable_bytes'])} of {_gigabytes(result['memory_bytes'])} GB"
+        words = f"The proposal takes {gigabytes(result['measured_bytes'])} GB on the GPU here; the table is counted."
+    usable = f"{gigabytes(result['usable_bytes'])} of {gigabytes(result['memory_bytes'])} GB"
     return (
         f"{table(head, rows)}\n\n{words} {usable} are taken as usable.\n"
         f"Settings to paste, the fastest that fit:\n\n{result['yaml']}"
     )
 
 
-def _about(result: Mapping[str, Any]) -> str:
+def about(result: Mapping[str, Any]) -> str:
+    """Return the machine, and what was measured."""
     machine, plan = result["machine"], result["plan"]
     height, width = plan["image_size"]
     where = machine["gpu"] or f"{machine['cpu']}, {machine['threads']} of {machine['cores']} cores"
@@ -99,7 +100,7 @@ def _times(result: Mapping[str, Any]) -> str:
             ratio = result["ratios"].get(f"{kind}_{name}")
             share = result["share_of_limit"].get(f"{kind}_{precision}_of_rate") if name == precision else None
             words = ["" if ratio is None else f"{ratio:.2f}", "" if share is None else f"{share:.0%}"]
-            rows.append([KINDS[kind], name, *_spread(spread), *words])
+            rows.append([KINDS[kind], name, *quartiles(spread), *words])
     return table(["what", "which", "s", "quartiles", "x faster", "of the product rate"], rows)
 
 
@@ -136,8 +137,8 @@ def _memory(memory: Mapping[str, Any]) -> str:
         share = memory["peak_to_baseline"].get(name)
         slower = memory["checkpointing_time"].get(name.split()[0]) if " " in name else None
         words = ["" if value is None else f"{value:.2f}" for value in (share, slower)]
-        rows.append([name, _gigabytes(peak), *words, _gigabytes(memory["resident_bytes"][name])])
-    held = f"beyond weights and moments, {_gigabytes(memory['held_bytes'])} GB"
+        rows.append([name, gigabytes(peak), *words, gigabytes(memory["resident_bytes"][name])])
+    held = f"beyond weights and moments, {gigabytes(memory['held_bytes'])} GB"
     head = ["training step", "tensors, peak GB", "to the baseline's", "time to that without", "process, peak GB"]
     return f"{table(head, rows)}\n{held}"
 
@@ -154,10 +155,12 @@ def _agreement(found: Mapping[str, Any]) -> str:
     return "\n".join(words)
 
 
-def _spread(found: Mapping[str, Any]) -> list[str]:
+def quartiles(found: Mapping[str, Any]) -> list[str]:
+    """Return median and quartiles of seconds."""
     low, high = found["quartiles"]
     return [f"{found['median']:.3f}", f"{low:.3f} to {high:.3f}"]
 
 
-def _gigabytes(size: int | None) -> str:
+def gigabytes(size: float | None) -> str:
+    """Return bytes in GB."""
     return "-" if size is None else f"{size / 1e9:.2f}"

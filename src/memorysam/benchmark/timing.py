@@ -11,6 +11,8 @@ import numpy as np
 import torch
 
 Call = Callable[[], object]
+Progress = Callable[[int, int], None]
+"""Told how many of how many are done."""
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from memorysam.commands.arguments import parse, print_json
+from memorysam.commands.arguments import option, parse, print_json
 from memorysam.errors import SettingsError
 
 DESCRIPTION = """Measure forward pass and training step of MemorySAM against a straightforward one with the same weights
@@ -13,10 +13,18 @@ DESCRIPTION = """Measure forward pass and training step of MemorySAM against a s
 
   memorysam benchmark --backbone sam2-tiny --size 512 --modalities 2
   memorysam benchmark --backbone sam2-base-plus --size 512 --scaling
+  memorysam benchmark --backbone sam2-tiny --start-up
+  memorysam benchmark --backbone sam2-base-plus --size 1024 --modalities 4 --batch 4 --data
   memorysam benchmark --backbone sam2-base-plus --size 1024 --modalities 4 --fit 24GB
+  memorysam benchmark --memory-table
 
---scaling measures 1, 2, 4, 8 and 16 modalities instead. --fit proposes settings with which training fits a GPU: what
-they need is counted, also where there is no GPU."""
+Instead: --scaling measures 1, 2, 4, 8 and 16 modalities. --start-up measures help, import and first prediction in fresh
+processes. --data measures reading with one worker, from files and from the cache, beside the training step that it
+feeds. --fit proposes settings with which training fits a GPU, and --memory-table prints what steps need: both are
+counted, also where there is no GPU."""
+
+INSTEAD = ("scaling", "start_up", "data", "fit", "memory_table")
+"""Options that measure something else; one at a time."""
 
 
 @dataclass
@@ -49,8 +57,14 @@ class Arguments:
     """auto: a GPU where there is one."""
     scaling: bool = False
     """Measure ours with 1, 2, 4, 8 and 16 modalities instead."""
+    start_up: bool = False
+    """Measure how long it takes until something happens instead: help, import, first prediction."""
+    data: bool = False
+    """Measure reading of training samples instead: scenes of this size are written to a temporary folder."""
     fit: str | None = None
     """Memory of a GPU, such as 24GB: propose settings with which training fits it, instead of measuring."""
+    memory_table: bool = False
+    """Count the memory of training steps by backbone, modalities, size and settings, instead of measuring."""
     out: Path | None = None
     """File to write the JSON to as well."""
     json: bool = False
@@ -60,8 +74,9 @@ class Arguments:
 def main(argv: Sequence[str]) -> int:
     """Run the verb."""
     arguments: Arguments = parse(Arguments, "benchmark", argv, DESCRIPTION)
-    if arguments.scaling and arguments.fit is not None:
-        raise SettingsError("one thing at a time", where="--scaling, --fit", fix="leave one of them out")
+    chosen = [option(name) for name in INSTEAD if getattr(arguments, name)]
+    if len(chosen) > 1:
+        raise SettingsError("one thing at a time", where=", ".join(chosen), fix=f"leave all but {chosen[0]} out")
     if arguments.threads is not None and arguments.threads < 1:
         raise SettingsError(f"{arguments.threads} threads", where="--threads", expected="at least 1")
     options = _options(arguments.set)
@@ -88,8 +103,9 @@ def main(argv: Sequence[str]) -> int:
 def _measure(arguments: Arguments, options: dict[str, Any]) -> tuple[dict[str, Any], str]:
     import torch
 
-    from memorysam.benchmark import fit, report, scaling, suite
+    from memorysam.benchmark import fit, memory_table, pipeline, report, scaling, start_up, suite, tables
     from memorysam.benchmark.plan import Plan, model_settings
+    from memorysam.training.progress import ProgressBar
 
     gpu = arguments.device == "auto" and torch.cuda.is_available()
     plan = Plan(
@@ -108,6 +124,18 @@ def _measure(arguments: Arguments, options: dict[str, Any]) -> tuple[dict[str, A
     if arguments.scaling:
         found = scaling.scaling(plan, scaling.COUNTS)
         return found, report.scaling_text(found)
+    if arguments.start_up:
+        with ProgressBar(1, label="starting", unit="run") as bar:
+            found = start_up.start_up(plan, bar.report)
+        return found, tables.start_up_text(found)
+    if arguments.data:
+        with ProgressBar(1, label="measuring", unit="part") as bar:
+            found = pipeline.pipeline(plan, bar.report)
+        return found, tables.data_text(found)
+    if arguments.memory_table:
+        with ProgressBar(1, label="counting", unit="model") as bar:
+            found = memory_table.memory_table(plan, options, torch.get_num_threads(), bar.report)
+        return found, tables.memory_text(found)
     found = suite.measure(plan)
     return found, report.text(found)
 

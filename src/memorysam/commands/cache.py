@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
 from memorysam.commands.arguments import parse, print_json
+from memorysam.errors import SettingsError
 
 DESCRIPTION = """Decode a data set once, into memory-mapped arrays with checksums, from which training and evaluation
 then read. Takes several times the space of the files. May be interrupted and started again; a file that changes later
@@ -33,6 +34,10 @@ class Arguments:
     """Which parts; all by default."""
     modalities: tuple[str, ...] = ()
     """Which modalities; by default those that are used where none are named."""
+    on_bad: Literal["error", "skip"] = "error"
+    """What becomes of a sample that cannot be read: an error, or it is left out and told."""
+    skip_share: float = 0.001
+    """At most this share of a split may be left out, rounded up to whole samples."""
     json: bool = False
     """Print JSON instead of words."""
 
@@ -47,12 +52,17 @@ def main(argv: Sequence[str]) -> int:
     from memorysam.training.progress import ProgressBar
 
     dataset = FolderDataset.load(find_yaml(arguments.dataset), arguments.root)
+    if not 0 <= arguments.skip_share <= 1:
+        raise SettingsError(f"wrong value {arguments.skip_share}", where="--skip-share", expected="0 to 1")
+    share = arguments.skip_share if arguments.on_bad == "skip" else None
     folder = arguments.out or dataset.root / FOLDER
     with ProgressBar(1, label="decoding", unit="array") as bar:
-        report = write_cache(dataset, folder, arguments.splits, arguments.modalities or None, bar.report)
+        report = write_cache(dataset, folder, arguments.splits, arguments.modalities or None, bar.report, share)
     if arguments.json:
         print_json({**vars(report), "folder": str(report.folder)})
     else:
+        for one in report.skipped:
+            print(f"left out: {one['id']} of {one['split']}: {one['what']}")
         print(f"{report.made} arrays decoded, {report.kept} were there; {report.bytes / 1e9:.2f} GB in {report.folder}")
         if arguments.out is not None:
             print(f"next: memorysam train ... --data.cache {report.folder}")

@@ -24,6 +24,8 @@ class Arguments:
 
     checkpoint: Annotated[Path | None, tyro.conf.Positional] = None
     """Run folder or checkpoint."""
+    base: str | None = None
+    """Of a light checkpoint: the weights that its training started from, a file, a folder or a Hub id."""
     model: str | None = None
     """Instead of a checkpoint: a system, alone or with a backbone: memorysam-sam2-base-plus, cmnext-b2, sam-lora."""
     modalities: int = 1
@@ -51,7 +53,7 @@ def main(argv: Sequence[str]) -> int:
         from memorysam.loading import load
 
         file = locate(arguments.checkpoint)
-        model = load(file, image_size=arguments.image_size, device="cpu", verbose=False).model
+        model = load(file, image_size=arguments.image_size, device="cpu", verbose=False, base=arguments.base).model
         about = read_about(file)
         about["file"] = str(file)
     else:

@@ -17,6 +17,8 @@ file or a folder; in folders, files of the same name belong together. Any subset
 
   memorysam predict runs/potholes --rgb a.jpg --disparity a.png
   memorysam predict runs/potholes --disparity folder/ --out results
+  memorysam predict potholes.onnx --rgb a.jpg --disparity a.png
+  memorysam predict micro --example
 
 Written for each image: NAME_labels.png (class ids, the size of the image) and NAME_overlay.png."""
 
@@ -26,15 +28,24 @@ class Arguments:
     """Arguments of `memorysam predict`."""
 
     checkpoint: Annotated[Path, tyro.conf.Positional]
-    """Run folder or checkpoint."""
+    """Run folder or checkpoint, or a file that `memorysam export` has written; or micro, a small model of rendered
+    streets that comes with the package."""
     out: Path = Path("predictions")
     """Folder for what is written."""
     probabilities: bool = False
     """Also write NAME_probabilities.npy: float16, classes x height x width."""
+    base: str | None = None
+    """Of a light checkpoint: the weights that its training started from, a file, a folder or a Hub id."""
     device: str = "auto"
     """auto, cpu, cuda."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """bf16: weights and activations of bfloat16; faster, and seldom another class at a pixel."""
+    trust: bool = False
+    """Of a .pt2 file: it is my own. Such a file can run code when it is read; .onnx and .safetensors cannot."""
+    on_bad: Literal["error", "skip"] = "error"
+    """What becomes of an image that cannot be read or has no partner: an error, or it is left out and told."""
+    example: bool = False
+    """Instead of images of your own: rendered street scenes, which are written to OUT/example."""
     json: bool = False
     """Print JSON instead of words."""
     settings: EvaluateSettings = field(default_factory=EvaluateSettings)
@@ -43,21 +54,40 @@ class Arguments:
 def main(argv: Sequence[str]) -> int:
     """Run the verb."""
     own, rest = parse_known(Arguments, "predict", argv, DESCRIPTION)
-    from memorysam.loading import load
-    from memorysam.models.tune import for_inference
-    from memorysam.predict import predict_files
+    from memorysam.commands.example import write_example
+    from memorysam.data.skipping import told
+    from memorysam.opening import load
+    from memorysam.prediction import predict_files
 
-    predictor = load(own.checkpoint, device=own.device, verbose=not own.json)
-    inputs = modality_options(rest, predictor.model.task.names)
-    for_inference(predictor.model, own.precision)
-    results = predict_files(predictor, inputs, own.out, own.settings, own.probabilities)
+    predictor = load(own.checkpoint, device=own.device, verbose=not own.json, base=own.base, trust=own.trust)
+    if own.example and rest:
+        raise SettingsError("images are named, and --example is given", fix="leave one of them out")
+    task = predictor.task
+    inputs = write_example(task, own.out / "example") if own.example else modality_options(rest, task.names)
+    predictor.for_inference(own.precision)
+    skipped: list[dict[str, str]] = []
+    results = predict_files(
+        predictor,
+        inputs,
+        own.out,
+        own.settings,
+        own.probabilities,
+        skip=(lambda stem, error: skipped.append({"id": stem, "what": told(error)})) if own.on_bad == "skip" else None,
+    )
     if own.json:
-        print_json({"checkpoint": str(own.checkpoint), "modalities": list(inputs), "results": results})
+        said = {"checkpoint": str(own.checkpoint), "modalities": list(inputs), "results": results}
+        print_json(said | ({"skipped": skipped} if own.on_bad == "skip" else {}))
         return 0
+    for one in skipped:
+        print(f"left out: {one['id']}: {one['what']}")
     for result in results:
         shares = ", ".join(f"{name} {share:.1%}" for name, share in list(result["shares"].items())[:5])
         print(f"{result['name']}: {shares}")
-    print(f"{len(results)} image{'s' if len(results) != 1 else ''} written to {own.out}")
+    if own.example:
+        named = " ".join(f"{option(name)} {folder}" for name, folder in inputs.items())
+        print(f"the same with files: memorysam predict {own.checkpoint} {named} --out {own.out}")
+    left_out = f", {len(skipped)} left out" if skipped else ""
+    print(f"{len(results)} image{'s' if len(results) != 1 else ''} written to {own.out}{left_out}")
     return 0
 
 

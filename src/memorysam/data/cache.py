@@ -7,8 +7,10 @@ array was made of: an array whose files have changed, or that has itself, is not
 """
 
 import json
+import math
 import mmap
 import os
+import re
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,12 +21,13 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
+from memorysam.errors import DataError
 from memorysam.files import make_folder, writing_to
 
 FOLDER = ".memorysam_cache"
 """Name of the cache in the folder of the data."""
 
-_FORMAT = 1
+_FORMAT = 2
 Array = NDArray[Any]
 Stamp = list[list[Any]]
 """Name, size and time of modification of every file that an array is made of."""
@@ -44,12 +47,20 @@ class Entry:
     @property
     def size(self) -> int:
         """Bytes."""
-        return int(np.prod(self.shape)) * np.dtype(self.dtype).itemsize
+        return math.prod(self.shape) * np.dtype(self.dtype).itemsize
 
 
 def stamp(paths: Sequence[Path]) -> Stamp:
-    """Return what tells whether files have changed."""
-    return [[path.name, (now := path.stat()).st_size, now.st_mtime_ns] for path in paths]
+    """Return what tells whether files have changed; of one that cannot be looked at, that."""
+    return [[path.name, *_size_and_time(path)] for path in paths]
+
+
+def _size_and_time(path: Path) -> tuple[int, int]:
+    try:
+        now = path.stat()
+    except OSError:  # who reads it says what is wrong with it
+        return -1, -1
+    return now.st_size, now.st_mtime_ns
 
 
 @dataclass
@@ -85,7 +96,7 @@ class Shelf:
             return None
         data = memoryview(self._map)[entry.offset : entry.offset + entry.size]
         if sample not in self._checked:
-            if len(data) < entry.size or zlib.crc32(data) != entry.crc:
+            if len(data) < entry.size or _checksum(data, entry.shape, entry.dtype) != entry.crc:
                 return None
             self._checked.add(sample)
         return np.frombuffer(data, np.dtype(entry.dtype)).reshape(entry.shape)
@@ -101,6 +112,7 @@ def fill(
     samples: Mapping[str, Sequence[Path]],
     make: Callable[[str], Array],
     progress: Callable[[], None],
+    skip: Callable[[str, DataError], None] | None = None,
 ) -> tuple[int, int]:
     """Make and keep every array that is not there yet. Several processes may do so at once: they take turns.
 
@@ -111,6 +123,7 @@ def fill(
         samples: id -> the files that its array is made of.
         make: makes the array of a sample.
         progress: called after each sample.
+        skip: told of each array that cannot be made, which is then left out; None raises instead.
 
     Returns:
         How many arrays were made, and how many were there.
@@ -124,7 +137,12 @@ def fill(
     made = kept = 0
     with FileLock(folder / f"{name}.lock"):
         entries = {entry.id: entry for entry in read_entries(lines, recipe)} if data.exists() else {}
-        valid = {id_ for id_, entry in entries.items() if id_ in samples and entry.stamp == stamp(samples[id_])}
+        there = data.stat().st_size if entries else 0
+        valid = {
+            id_
+            for id_, entry in entries.items()
+            if id_ in samples and entry.offset + entry.size <= there and entry.stamp == stamp(samples[id_])
+        }
         if not entries or len(valid) < len(entries):  # of another recipe, or with arrays that nobody will use again
             _begin(lines, data, recipe, [entries[id_] for id_ in entries if id_ in valid])
         end = max((entry.offset + entry.size for entry in entries.values() if entry.id in valid), default=0)
@@ -133,9 +151,17 @@ def fill(
                 if id_ in valid:
                     kept += 1
                 else:
-                    before = stamp(paths)
-                    array = np.ascontiguousarray(make(id_))
-                    entry = Entry(id_, end, array.shape, array.dtype.str, zlib.crc32(array.data), before)
+                    try:
+                        before = stamp(paths)
+                        array = np.ascontiguousarray(make(id_))
+                    except DataError as error:
+                        if skip is None:
+                            raise
+                        skip(id_, error)
+                        progress()
+                        continue
+                    checksum = _checksum(array.data, array.shape, array.dtype.str)
+                    entry = Entry(id_, end, array.shape, array.dtype.str, checksum, before)
                     arrays.seek(end)
                     arrays.write(array.data)
                     arrays.flush()  # not forced onto the disk: after a power cut the checksum tells
@@ -153,18 +179,39 @@ def read_entries(path: Path, recipe: str) -> list[Entry]:
         first, *rest = path.read_text(encoding="utf-8").splitlines(keepends=True)
         if json.loads(first) != {"format": _FORMAT, "recipe": recipe}:
             return []
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return []
     entries = []
     for line in rest:
         try:
             content = json.loads(line)
-            entries.append(Entry(**{**content, "shape": tuple(content["shape"])}))
-        except (ValueError, TypeError, KeyError):
+            entries.append(_entry(content))
+        except (ValueError, TypeError, KeyError, RecursionError):
             break  # cut off in the middle
         if not line.endswith("\n"):
             entries.pop()
     return entries
+
+
+def _entry(content: dict[str, Any]) -> Entry:
+    """Return an entry from a line.
+
+    Raises:
+        ValueError, TypeError, KeyError: it is none.
+    """
+    entry = Entry(**{**content, "shape": tuple(content["shape"])})
+    numbers = (*entry.shape, entry.offset, entry.crc)
+    whole = all(type(number) is int and 0 <= number < 2**48 for number in numbers)
+    # Only what is simple reaches NumPy, which takes other words for expressions.
+    if not whole or not isinstance(entry.id, str) or re.fullmatch("[<>|][buif][0-9]{1,2}", entry.dtype) is None:
+        raise ValueError("this is no array")
+    np.dtype(entry.dtype)
+    return entry
+
+
+def _checksum(data: memoryview, shape: tuple[int, ...], dtype: str) -> int:
+    """Return a checksum over the bytes of an array and over how they are to be read."""
+    return zlib.crc32(f"{dtype} {shape}".encode(), zlib.crc32(data))
 
 
 def _begin(lines: Path, data: Path, recipe: str, keep: Sequence[Entry]) -> None:

@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from memorysam.data.cache import fill
 from memorysam.data.folder_source import FolderSource
 from memorysam.data.folders import FolderDataset
+from memorysam.data.skipping import Skips, told
 from memorysam.errors import DataError
 from memorysam.files import make_folder
 from memorysam.spec import select
@@ -26,6 +27,8 @@ class CacheReport:
     kept: int
     bytes: int
     """Size of all arrays."""
+    skipped: list[dict[str, str]]
+    """`split`, `id`, and `what` is wrong with it: samples that cannot be read."""
 
 
 def write_cache(
@@ -34,6 +37,7 @@ def write_cache(
     splits: Sequence[str] = (),
     modalities: Sequence[str] | None = None,
     progress: Callable[[int, int], None] | None = None,
+    skip_share: float | None = None,
 ) -> CacheReport:
     """Decode every sample once and keep its arrays; what is there and still right is left alone.
 
@@ -43,15 +47,18 @@ def write_cache(
         splits: names; all for none.
         modalities: names; the usual ones for None.
         progress: called with the number of arrays done and their total.
+        skip_share: of the samples of a split may be left out if they cannot be read; None raises at the first.
 
     Raises:
-        DataError: a sample that cannot be read, or not enough space.
+        DataError: a sample that cannot be read, or more of them than may be left out; or not enough space.
         MemorySAMError: the cache cannot be written.
     """
     make_folder(folder)
     chosen = select(dataset.modalities, modalities or dataset.usual)
     names = [modality.name for modality in chosen]
+    dataset = replace(dataset, incomplete=skip_share is not None)
     sources = {split: dataset.source(split, names) for split in splits or dataset.splits}
+    skips = {split: Skips(len(source.ids), skip_share or 0.0) for split, source in sources.items()}
     jobs = [(split, kind) for split, source in sources.items() for kind in source.kinds()]
     total = sum(len(sources[split].ids) for split, _ in jobs)
     shelves = {split: dataset.shelves(folder, split, chosen) for split in sources}
@@ -75,9 +82,16 @@ def write_cache(
             files,
             partial(_make, source, kind, places),
             step,
+            None if skip_share is None else partial(_skip, skips[split]),
         )
         made, kept = made + new, kept + old
-    return CacheReport(folder, made, kept, sum(path.stat().st_size for path in folder.glob("*.bin")))
+    size = sum(path.stat().st_size for path in folder.glob("*.bin"))
+    skipped = [{"split": split, **one} for split, left_out in skips.items() for one in left_out.as_list()]
+    return CacheReport(folder, made, kept, size, skipped)
+
+
+def _skip(skips: Skips, sample: str, error: DataError) -> None:
+    skips.add(sample, told(error))
 
 
 def _make(source: FolderSource, kind: str, places: Mapping[str, int], id_: str) -> NDArray[Any]:
@@ -85,11 +99,11 @@ def _make(source: FolderSource, kind: str, places: Mapping[str, int], id_: str) 
 
 
 def _require_space(folder: Path, sources: dict[str, FolderSource], held: dict[tuple[str, str], int]) -> None:
-    """Raise if the arrays will not fit, going by the first sample of each split."""
+    """Raise if the arrays will not fit, going by the first sample of each split that can be read."""
     needed = 0
     for (split, kind), there in held.items():
         source = sources[split]
-        needed += max(0, len(source.ids) - there) * source.make(0, kind).nbytes
+        needed += max(0, len(source.ids) - there) * _size(source, kind)
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise DataError(
@@ -97,3 +111,13 @@ def _require_space(folder: Path, sources: dict[str, FolderSource], held: dict[tu
             where=folder,
             fix="choose another folder with --out, or fewer splits or modalities",
         )
+
+
+def _size(source: FolderSource, kind: str) -> int:
+    """Return the bytes of the first array that can be made; 0 if none can, of which whoever makes them will tell."""
+    for index in range(len(source.ids)):
+        try:
+            return source.make(index, kind).nbytes
+        except DataError:
+            continue
+    return 0

@@ -1,7 +1,7 @@
 """From a name or a path to a data set."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -123,7 +123,8 @@ def open_dataset(settings: DataSettings, size: Size) -> DataSet:
     """
     if settings.dataset == SCENES:
         return Scenes(settings.scenes, size, settings.scenes_seed)
-    return FolderDataset.load(find_yaml(settings.dataset), settings.root, settings.cache)
+    found = FolderDataset.load(find_yaml(settings.dataset), settings.root, settings.cache)
+    return replace(found, incomplete=settings.on_bad == "skip")
 
 
 def agree(task: Task, dataset: DataSet, names: Sequence[str]) -> None:

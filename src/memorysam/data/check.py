@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from memorysam.data.check_names import judge_names
 from memorysam.data.check_report import CheckReport, LabelFacts, ModalityFacts
 from memorysam.data.check_values import angle_of, judge_angle, judge_range
 from memorysam.data.dataset_file import LabelMap
@@ -60,6 +61,7 @@ def check(dataset: FolderDataset, progress: Callable[[int, int], None] | None = 
     indices = _indices(dataset, report)
     _compare(dataset, report)
     _find_leaks(dataset, indices, report)
+    judge_names(indices, dataset.root, report)
     jobs = [(split, files) for split, index in indices.items() for files in index.files]
     done, total = 0, sum(len(files) for _, files in jobs)
     misnamed: list[str] = []
@@ -103,7 +105,7 @@ def _indices(dataset: FolderDataset, report: CheckReport) -> dict[str, Index]:
                 tags[tag][value] += 1
         report.tags[split] = {tag: dict(sorted(counts.items())) for tag, counts in tags.items()}
         for name, path in index.missing:
-            report.problem("missing files", f"{_short(path, dataset.root)} ({name})")
+            report.problem("missing files", f"{_short(path, dataset.root)} ({name}{index.instead(path)})")
     return indices
 
 
@@ -111,7 +113,7 @@ def _without_absent(dataset: FolderDataset, index: Index) -> Index:
     """Forget that files are missing where a modality is optional and has none at all."""
     lacking = Counter(name for name, _ in index.missing)
     absent = {name for name in lacking if name not in dataset.usual and lacking[name] == len(index.ids)} - {LABEL}
-    return replace(index, missing=[(name, path) for name, path in index.missing if name not in absent])
+    return replace(index, absent=[{n: p for n, p in one.items() if n not in absent} for one in index.absent])
 
 
 def _compare(dataset: FolderDataset, report: CheckReport) -> None:
@@ -172,7 +174,7 @@ def _examine(dataset: FolderDataset, files: Mapping[str, Path]) -> _Sample:
 
 
 def _examine_name(path: Path, sample: _Sample, root: Path) -> None:
-    if (kind := stored_kind(path)) != EXTENSIONS[path.suffix.lower()]:
+    if (kind := stored_kind(path)) not in (None, EXTENSIONS.get(path.suffix.lower())):  # what cannot be read is told
         sample.misnamed.append(f"{_short(path, root)} holds a {kind}")
 
 

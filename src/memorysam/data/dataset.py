@@ -1,35 +1,22 @@
 """The only Dataset: a source of stored samples, a transform, and the way from stored values to tensors.
 
-`Raw` is what is stored (NumPy, `[H, W, K]`, stored values), `Sample` what a model sees (tensors, `[K, H, W]`).
+`Raw` (of `raw`) is what is stored (NumPy, `[H, W, K]`, stored values), `Sample` what a model sees (tensors, `[K, H, W]`).
 """
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils import data
 
+from memorysam.data.raw import Image as Image
+from memorysam.data.raw import Raw as Raw
+from memorysam.data.values import normalised
 from memorysam.spec import Classes, Modality
-
-Image = NDArray[Any]
-"""`[H, W, K]`, uint8, uint16 or float32, with the values that are stored."""
-
-
-@dataclass(frozen=True)
-class Raw:
-    """One sample as it is stored."""
-
-    images: dict[str, Image]
-    label: NDArray[np.uint8] | None
-    """`[H, W]` class ids, 255 for pixels that do not count; None where there is no label."""
-    id: str
-    tags: dict[str, str] = field(default_factory=dict)
-    """What is known of it besides, such as condition and sensor failure."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +67,9 @@ class Source(Protocol):
         """Return what is known of a sample without reading it."""
 
 
+Key = tuple[int, int] | int
+"""Epoch and index, or an index of the first epoch."""
+
 Transform = Callable[[Raw, np.random.Generator], Raw]
 """Changes images and label together; all its chance comes from the generator."""
 
@@ -108,12 +98,29 @@ class SegmentationDataset(data.Dataset[Sample]):
     def __len__(self) -> int:
         return len(self.source.ids)
 
-    def __getitem__(self, key: tuple[int, int] | int) -> Sample:
-        epoch, index = key if isinstance(key, tuple) else (0, key)
+    def __getitem__(self, key: Key) -> Sample:
+        return self.sample(key, _place(key)[1])
+
+    def sample(self, key: Key, index: int) -> Sample:
+        """Return the sample `index` in the place of `key`: changed by the chance of that place."""
+        epoch, place = _place(key)
         raw = self.source.read(index, [m.name for m in self.modalities])
         if self.transform is not None:
-            raw = self.transform(raw, np.random.default_rng((self.seed, epoch, index)))
+            raw = self.transform(raw, np.random.default_rng((self.seed, epoch, place)))
         return to_sample(raw, self.modalities)
+
+    def in_place_of(self, key: Key) -> Iterator[int]:
+        """Yield the sample of `key`, then those that may take its place: the ones after it in the split, in turn."""
+        _, first = _place(key)
+        yield from (index % len(self) for index in range(first, first + len(self)))
+
+    def names(self, keys: Iterable[Key]) -> list[str]:
+        """Return the ids of the samples of keys."""
+        return [self.source.ids[_place(key)[1]] for key in keys]
+
+
+def _place(key: Key) -> tuple[int, int]:
+    return key if isinstance(key, tuple) else (0, key)
 
 
 def to_sample(raw: Raw, modalities: Sequence[Modality]) -> Sample:
@@ -124,14 +131,8 @@ def to_sample(raw: Raw, modalities: Sequence[Modality]) -> Sample:
 
 
 def normalise(image: Image, modality: Modality) -> Tensor:
-    """Turn stored values `[H, W, K]` into what a model sees: float32 `[K, H, W]`, by the modality's rule."""
-    values = image.astype(np.float32)
-    low, high = modality.range_of(image.dtype)
-    values -= np.float32(low) if modality.zero == "low" else np.median(values, axis=(0, 1))
-    values /= np.float32(high - low)
-    values -= np.asarray(modality.mean, np.float32)
-    values /= np.asarray(modality.std, np.float32)
-    return torch.from_numpy(np.ascontiguousarray(values.transpose(2, 0, 1)))
+    """Turn stored values `[H, W, K]` into what a model sees: float32 `[K, H, W]`; see `values.normalised`."""
+    return torch.from_numpy(normalised(image, modality))
 
 
 def collate(samples: Sequence[Sample]) -> Batch:

@@ -1,5 +1,6 @@
 """A dataset.yaml, checked: what is wrong with it is said before any file of the data is touched."""
 
+import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -119,6 +120,10 @@ def read_layout(path: Path) -> Layout:
         sensors[name] = build(Sensor, {"name": name, **values}, f"{path}, modalities.{name}")
     classes = _classes(content.classes, path)
     label = None if content.label is None else build(LabelFile, content.label, f"{path}, label")
+    if label is not None and label.map is not None and len(label.map) < len((content.label or {})["map"]):
+        raise SettingsError(
+            "a raw value is mapped twice", where=f"{path}, label.map", fix="write each once, as a number, not in quotes"
+        )
     templates = {
         key: Template.parse(text, f"{path}, modalities.{name}")
         for name, sensor in sensors.items()
@@ -172,7 +177,9 @@ def _classes(written: Any, path: Path) -> Classes:
     for name, colour in colours.items():
         if not isinstance(colour, list) or len(colour) != 3 or not all(v in range(256) for v in colour):
             raise SettingsError(
-                f"class {name!r} has the colour {colour!r}", where=where, expected="[red, green, blue] from 0 to 255"
+                f"class {name!r} has the colour {reprlib.repr(colour)}",
+                where=where,
+                expected="[red, green, blue] from 0 to 255",
             )
     return build(Classes, {"names": tuple(written), "colors": tuple(map(tuple, colours.values()))}, where)
 
@@ -217,15 +224,20 @@ def _lists(splits: Any, templates: Mapping[str, Template], path: Path) -> dict[s
     expected = "lists, such as {train: train.txt, val: val.txt}, or [train, val] and the field {split} in every path"
     words = (*splits, *splits.values()) if isinstance(splits, dict) else splits
     if not isinstance(splits, dict | list) or not words or not all(isinstance(word, str) and word for word in words):
-        raise SettingsError(f"{splits!r} does not say what the splits are", where=where, expected=expected)
+        raise SettingsError(f"{reprlib.repr(splits)} does not say what the splits are", where=where, expected=expected)
+    # Also where they are no folders: a cache names its files by them.
+    if len(set(splits)) < len(splits) or any("/" in name or leaves_root(name) for name in splits):
+        raise SettingsError(
+            f"{reprlib.repr(list(splits))} are not names of folders, each given once",
+            where=where,
+            fix="correct the names",
+        )
     if isinstance(splits, dict):
         return dict(splits)
     if not all("split" in template.fields for template in templates.values()):
         raise SettingsError(
             "splits are named without lists of ids, but the paths have no field {split}", where=where, expected=expected
         )
-    if len(set(splits)) < len(splits) or any("/" in name or leaves_root(name) for name in splits):
-        raise SettingsError(f"{splits} are not names of folders, each given once", where=where, fix="correct the names")
     return dict.fromkeys(splits)
 
 

@@ -19,6 +19,12 @@ from memorysam.data.tiff import Unreadable, check_size, decode_tiff
 # Or OpenCV prints its own warnings between ours. The function has moved between versions 4 and 5.
 (cv2.setLogLevel if hasattr(cv2, "setLogLevel") else cv2.utils.logging.setLogLevel)(0)
 
+DEFLATE = 1032
+"""Most bytes that a byte of deflated data can stand for; a file that claims more is refused before memory is taken."""
+
+_SAMPLES = {2: 3, 4: 2, 6: 4}  # by colour type of PNG, where it is not one
+_JPEG = 16 * 512  # pixels per byte: a bit for each block of 64, subsampled by 16 at most
+
 _MAGIC = {
     "PNG": (b"\x89PNG\r\n\x1a\n",),
     "JPEG": (b"\xff\xd8\xff",),
@@ -63,20 +69,31 @@ def _decode_png(data: bytes, indices: bool) -> NDArray[Any]:
         raise Unreadable("this PNG file does not begin with a header")
     width, height, depth, colour = struct.unpack_from(">IIBB", data, start + 8)
     check_size(height, width)
+    packed = sum(b - a for name, a, b in chunks if name == b"IDAT")
+    if height * width * depth * _SAMPLES.get(colour, 1) > 8 * DEFLATE * packed:
+        raise Unreadable("this PNG file is damaged: it is too short for the pixels that its header claims")
     palette = colour == 3
     header = data[start:end]
-    wanted = {b"IDAT", b"IEND"}
-    if palette and indices:
+    if palette:
         header = _as_grey(header)  # the same samples without their colour table are the indices
-    elif palette:
-        wanted.add(b"PLTE")
     # Only what makes the picture reaches the decoder: no colour profile to complain about, no rotation, no animation.
+    wanted = (b"IDAT", b"IEND")
     image = _opencv(b"".join([data[:8], header, *(data[a:b] for name, a, b in chunks if name in wanted)]))
     if image.shape[:2] != (height, width):
         raise Unreadable("this PNG file does not hold as many pixels as its header says")
-    if depth < 8 and (colour == 0 or (palette and indices)):
+    if depth < 8 and (colour == 0 or palette):
         image //= 255 // (2**depth - 1)  # OpenCV spreads 1, 2 and 4 bits over 0..255
+    if palette and not indices:
+        return _coloured(image, next((data[a + 8 : b - 4] for name, a, b in chunks if name == b"PLTE"), b""))
     return image[:, :, ::3] if colour == 4 else image  # grey with alpha arrives as four channels
+
+
+def _coloured(indices: NDArray[Any], palette: bytes) -> NDArray[Any]:
+    """Look colours up. A decoder would show black where the palette has no such colour."""
+    if len(palette) % 3 or int(indices.max()) >= len(palette) // 3:
+        raise Unreadable("this PNG file is damaged: its palette lacks a colour")
+    colours: NDArray[Any] = np.frombuffer(palette, np.uint8).reshape(-1, 3)[indices[:, :, 0]]
+    return colours
 
 
 def _png_chunks(data: bytes) -> list[tuple[bytes, int, int]]:
@@ -129,6 +146,8 @@ def _decode_jpeg(data: bytes) -> NDArray[Any]:
         raise Unreadable("this JPEG file is damaged: it holds no picture")
     depth, height, width, channels = frame
     check_size(height, width)
+    if height * width > _JPEG * len(data):
+        raise Unreadable("this JPEG file is damaged: it is too short for the pixels that its header claims")
     if depth != 8 or channels not in (1, 3):
         raise Unreadable(
             f"this JPEG file has {channels} channels of {depth} bits; grey or RGB of 8 bits can be read",

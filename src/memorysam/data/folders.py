@@ -28,6 +28,8 @@ class FolderDataset:
     modalities: tuple[Modality, ...]
     cache: Path | None = None
     """Folder of decoded arrays that may be used."""
+    incomplete: bool = False
+    """Whether samples may lack files; they are told when they are read."""
 
     @classmethod
     def load(
@@ -87,16 +89,16 @@ class FolderDataset:
         """
         chosen = select(self.modalities, modalities or self.usual)
         index = self.index(split, [m.name for m in chosen])
-        if index.missing:
+        if index.missing and not self.incomplete:
             counts = Counter(name for name, _ in index.missing)
             raise DataError(
                 f"split {split!r} of {self.name} lacks files: {listing(f'{n} of {k}' for k, n in counts.items())}",
-                where=listing((path for _, path in index.missing), 4),
+                where=listing((f"{path}{index.instead(path)}" for _, path in index.missing), 4),
                 expected=f"files of every modality and the label for all {len(index.ids)} samples, named alike",
                 fix="bring the files, correct the paths, or take the samples out of the split",
             )
         shelves = {} if self.cache is None or not self.cache.is_dir() else self.shelves(self.cache, split, chosen)
-        return FolderSource(chosen, self.classes, index, self.layout, ignore_invalid, shelves)
+        return FolderSource(chosen, self.classes, index.with_expected(), self.layout, ignore_invalid, shelves)
 
     def shelves(self, folder: Path, split: str, modalities: Sequence[Modality]) -> dict[str, Shelf]:
         """Return the shelves of a split in a cache."""

@@ -1,5 +1,6 @@
 """Image and label files to arrays with exactly the values that are stored; anything doubtful is a `DataError`."""
 
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -7,8 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from memorysam.data.dataset import Image
 from memorysam.data.decoders import decode, kind_of
+from memorysam.data.raw import Image
 from memorysam.data.tiff import Unreadable
 from memorysam.errors import DataError
 from memorysam.spec import Modality
@@ -177,19 +178,30 @@ def _conform_channels(image: Image, modality: Modality, path: Path) -> Image:
 
 
 def stored_kind(path: Path) -> str | None:
-    """Return PNG, JPEG, TIFF or NPY by the content of a file, None for anything else."""
-    with path.open("rb") as file:
-        return kind_of(file.read(8))
+    """Return PNG, JPEG, TIFF or NPY by the content of a file, None for anything else and for what cannot be read."""
+    try:
+        if not path.is_file():
+            return None
+        with path.open("rb") as file:
+            return kind_of(file.read(8))
+    except OSError:
+        return None
 
 
 def _load(path: Path, indices: bool) -> NDArray[Any]:
     """Read and decode a file into `[H, W, K]`."""
     try:
+        if stat.S_IFMT(path.stat().st_mode) not in (stat.S_IFREG, stat.S_IFDIR):
+            raise Unreadable("this is a pipe or a device, not a file")  # which may never end
         return decode(path.read_bytes(), indices)
     except FileNotFoundError:
         what, fix = "there is no such file", "correct the path, or bring the file"
+        if path.is_symlink():
+            what, fix = f"this link leads to nothing: {path.readlink()}", "correct the link, or bring its file"
     except OSError as error:
         what, fix = f"this file cannot be read: {error.strerror}", "see to it that this user may read it"
     except Unreadable as error:
         what, fix = error.what, error.fix
+    except MemoryError:
+        what, fix = "this file holds more than fits into memory", "cut it into smaller pictures"
     raise DataError(what, where=path, expected="a whole PNG, JPEG, TIFF or NPY file", fix=fix)

@@ -1,7 +1,7 @@
 """Which samples a split has, and where their files are."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from memorysam.data.dataset_keys import Tag
@@ -21,8 +21,24 @@ class Index:
     files: list[dict[str, Path]] = field(default_factory=list)
     """Per sample: modality, or `label` -> file. What is missing is not in it."""
     tags: list[dict[str, str]] = field(default_factory=list)
-    missing: list[tuple[str, Path]] = field(default_factory=list)
-    """Modality or `label`, and where a file should be."""
+    absent: list[dict[str, Path]] = field(default_factory=list)
+    """Per sample: modality, or `label` -> where a file should be that is missing."""
+    near: dict[Path, str] = field(default_factory=dict)
+    """Where a file should be -> name of one that is there and differs in case or in the form of accents only."""
+
+    @property
+    def missing(self) -> list[tuple[str, Path]]:
+        """Modality or `label`, and where a file should be."""
+        return [(name, path) for lacking in self.absent for name, path in lacking.items()]
+
+    def instead(self, path: Path) -> str:
+        """Return what there is instead of a missing file, as words to put behind it; nothing if there is nothing."""
+        return f", but there is {self.near[path]}" if path in self.near else ""
+
+    def with_expected(self) -> "Index":
+        """Take missing files for being where they should be: whoever reads them says that they are not."""
+        pairs = zip(self.files, self.absent, strict=True)
+        return replace(self, files=[{**files, **lacking} for files, lacking in pairs])
 
 
 def index_split(
@@ -64,18 +80,40 @@ def index_split(
     index = Index()
     for key in keys:
         values = dict(zip(fields, key, strict=True)) | fixed
-        index.ids.append("/".join(key))
+        index.ids.append(require_unicode("/".join(key), root))
         derived = {name: tag.of(values[tag.from_]) for name, tag in tags.items()}
         index.tags.append(dict(zip(fields[:-1], key, strict=False)) | derived)
         files: dict[str, Path] = {}
+        absent: dict[str, Path] = {}
         for name, template in templates.items():
             file = template.locate(folders, values)
             if file is None:
-                index.missing.append((name, root / template.fill(values)))
+                path = absent[name] = root / template.fill(values)
+                if (other := template.near(folders, values)) is not None:
+                    index.near[path] = other
             else:
                 files[name] = file
         index.files.append(files)
+        index.absent.append(absent)
     return index
+
+
+def require_unicode(name: str, where: Path) -> str:
+    """Return a name, after checking that it can be written anywhere.
+
+    Raises:
+        DataError: it holds bytes that are no characters.
+    """
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise DataError(
+            f"the name of this file is not UTF-8: {name!a}",
+            where=where,
+            expected="names in UTF-8",
+            fix="rename it",
+        ) from None
+    return name
 
 
 def unlisted(root: Path, templates: Mapping[str, Template], fields: tuple[str, ...], listed: set[str]) -> list[str]:
@@ -88,7 +126,7 @@ def unlisted(root: Path, templates: Mapping[str, Template], fields: tuple[str, .
 def _read_list(path: Path, fields: tuple[str, ...]) -> list[Key]:
     """Read ids, one per line; with several fields, an id is their values joined by slashes."""
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").split("\n")  # and at nothing else that Unicode calls a line
     except (OSError, UnicodeDecodeError) as error:
         missing = isinstance(error, FileNotFoundError)
         raise DataError(
@@ -107,7 +145,12 @@ def _read_list(path: Path, fields: tuple[str, ...]) -> list[Key]:
         # A single field may hold folders; several must say where each of them ends.
         key = (stem,) if len(fields) == 1 else tuple(stem.split("/"))
         where = f"{path}, line {number}"
-        if leaves_root(stem) or len(key) != len(fields) or not all(part.strip(".") for part in stem.split("/")):
+        if (
+            leaves_root(stem)
+            or "\0" in stem
+            or len(key) != len(fields)
+            or not all(part.strip(".") for part in stem.split("/"))
+        ):
             raise DataError(
                 f"{text!r} is not the id of a sample",
                 where=where,

@@ -2,6 +2,7 @@
 
 import os
 import re
+import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from memorysam.data.readers import EXTENSIONS
 from memorysam.errors import DataError, SettingsError, listing
 
 _FIELD = re.compile(r"\{([a-z][a-z0-9_]*)\}")
+_MOST_FIELDS = 5  # in one name; the ways to divide a long name among more are too many to try
 _ANY_EXTENSION = ".*"
 
 
@@ -19,8 +21,21 @@ def leaves_root(path: str) -> bool:
         path.startswith(("/", "~"))
         or ".." in path.split("/")
         or "\\" in path
+        or "\0" in path
         or re.match("[A-Za-z]:", path) is not None
     )
+
+
+def folded(name: str) -> str:
+    """Return what names have in common that differ in case or the form of accents only."""
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself; who reads it says so
+        return False
 
 
 class Folders:
@@ -30,11 +45,20 @@ class Folders:
         self.root = root
         self._files: dict[str, dict[str, list[str]]] = {}
         self._folders: dict[str, list[str]] = {}
+        self._alike: dict[str, dict[tuple[str, bool], str]] = {}
 
     def files(self, folder: str) -> dict[str, list[str]]:
         """Return the files in a folder: name without extension -> names; empty for a folder that is not there."""
         self._read(folder)
         return self._files[folder]
+
+    def alike(self, folder: str) -> dict[tuple[str, bool], str]:
+        """Return the files in a folder by their names, whole and without extension, whatever their case and form."""
+        if folder not in self._alike:
+            files = self.files(folder)
+            whole = {(folded(name), False): name for names in files.values() for name in names}
+            self._alike[folder] = whole | {(folded(stem), True): names[0] for stem, names in files.items()}
+        return self._alike[folder]
 
     def folders(self, folder: str) -> list[str]:
         """Return the names of the folders in a folder, sorted."""
@@ -51,7 +75,7 @@ class Folders:
                 for entry in entries:
                     if entry.name.startswith("."):
                         continue  # what operating systems leave behind
-                    if entry.is_dir():
+                    if _is_folder(entry):
                         folders.append(entry.name)
                     else:
                         files.setdefault(os.path.splitext(entry.name)[0], []).append(entry.name)  # noqa: PTH122
@@ -99,6 +123,14 @@ class Template:
                 where=where,
                 expected="fields as {name}, in small letters, such as rgb/{id}.png; no * or ?",
             )
+        crowded = any(len(_FIELD.findall(part)) > _MOST_FIELDS for part in path.split("/"))
+        if crowded or re.search(r"\}\{", path):
+            raise SettingsError(
+                f"the path {text!r} does not say where one field ends and the next begins",
+                where=where,
+                expected=f"at most {_MOST_FIELDS} fields in one name, with something between them",
+                fix="one field for all of them will do, if they need not be told apart",
+            )
         if not _FIELD.search(path):
             path += "/{id}"
         extension = Path(path).suffix.lower()
@@ -141,6 +173,11 @@ class Template:
                 f"{self.text.removesuffix(_ANY_EXTENSION)}{Path(found[0]).suffix}",
             )
         return folders.root / folder / found[0] if found else None
+
+    def near(self, folders: Folders, values: Mapping[str, str]) -> str | None:
+        """Return the name of a file that differs from the one for these values in case or the form of accents only."""
+        folder, _, name = self.fill(values).rpartition("/")
+        return folders.alike(folder).get((folded(name.removesuffix(_ANY_EXTENSION)), name.endswith(_ANY_EXTENSION)))
 
     def find(self, folders: Folders, fixed: Mapping[str, str]) -> Iterator[dict[str, str]]:
         """Yield the values of the fields for every file that there is; fields in `fixed` are given."""

@@ -7,6 +7,7 @@ go through OpenCV where it is missing.
 import importlib.util
 import io
 import logging
+import os
 from itertools import islice
 from typing import Any
 
@@ -15,17 +16,25 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
+from memorysam.errors import SettingsError
+
 # Or its warnings about damage, which is reported here, go to the screen.
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 MAX_PIXELS = 178_956_970
 """Largest picture that is opened: a header that promises more is damaged or an attack on the memory."""
+LIMIT = "MEMORYSAM_MAX_PIXELS"
+"""Variable of the environment that says another number."""
 
 _PLAIN = (0, 1, 2)  # white is zero, black is zero, RGB
 _PALETTE = 3
 _UNPACKED_BY_TIFFFILE = (1, 8, 32946, 32773)  # none, deflate (two numbers for it), PackBits
 _OPENCV_CHANNELS = (1, 3)  # it multiplies colours by alpha where there are four
 _PAGES = 64  # with thumbnails and overviews
+_LAYOUT = frozenset((256, 257, 258, 259, 262, 273, 277, 278, 279, 284, 317, 322, 323, 324, 325, 339))
+"""Tags without which values cannot be found or understood. Where they have no whole numbers, decoders differ."""
+_WHOLE = (1, 3, 4, 16)  # bytes, 16, 32, 64 bits, without sign
+_HEADER = 8  # bytes before which no part can lie
 _HAS_CODECS = importlib.util.find_spec("imagecodecs") is not None
 
 
@@ -44,14 +53,23 @@ def check_size(height: int, width: int, channels: int = 1) -> None:
 
     Raises:
         Unreadable: the size is not one of a picture.
+        SettingsError: the environment holds a limit that is no number.
     """
+    most = _limit()
     if height < 1 or width < 1 or channels < 1:
         raise Unreadable(f"this file holds {height} x {width} pixels of {channels} channels: nothing")
-    if height * width > MAX_PIXELS or height * width * channels > 4 * MAX_PIXELS:
+    if height * width > most or height * width * channels > 4 * most:
         raise Unreadable(
-            f"this file claims {height} x {width} pixels of {channels} channels; at most {MAX_PIXELS} are opened",
-            "cut it into smaller pictures, or get another copy if the size is wrong",
+            f"this file claims {height} x {width} pixels of {channels} channels; at most {most} are opened",
+            f"cut it into smaller pictures, get another copy if the size is wrong, or set {LIMIT} to more",
         )
+
+
+def _limit() -> int:
+    words = os.environ.get(LIMIT, "")
+    if words and not (words.isascii() and words.isdigit() and int(words)):
+        raise SettingsError(f"wrong value {words!r}", where=LIMIT, expected="a number of pixels")
+    return int(words) if words else MAX_PIXELS
 
 
 def decode_tiff(data: bytes, indices: bool) -> NDArray[Any]:
@@ -69,7 +87,7 @@ def decode_tiff(data: bytes, indices: bool) -> NDArray[Any]:
             page = _only_page(file)
             _check(page, len(data), indices)
             image = _pixels(page, data)
-    except Unreadable:
+    except (Unreadable, SettingsError):
         raise
     except Exception as error:  # noqa: BLE001  a damaged file can make a parser stumble anywhere
         raise Unreadable(f"this TIFF file is cut off or damaged: {str(error).splitlines()[0] or type(error)}") from None
@@ -101,9 +119,16 @@ def _check(page: tifffile.TiffPage, length: int, indices: bool) -> None:
             f"this TIFF file stores samples of {page.bitspersample} bits in a way that cannot be read",
             "save it with 8 or 16 bits or as float32",
         )
+    offsets, counts, other = (324, 325, 273) if page.is_tiled else (273, 279, 324)
+    typed = all(tag.dtype in _WHOLE for tag in page.tags if tag.code in _LAYOUT)
+    one = offsets in page.tags and counts in page.tags and other not in page.tags
+    if not typed or not one or page.planarconfig not in (1, 2):
+        raise Unreadable("this TIFF file is damaged: what it says of its layout is no layout, or two at once")
     ends = [offset + count for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True)]
     enough = page.compression != 1 or sum(page.databytecounts) >= page.nbytes
-    if len(ends) != int(np.prod(page.chunked)) or min(page.databytecounts) < 1 or not enough:
+    # What lies at 0 would be taken for a part that was left out, and filled with zeros.
+    empty = min(page.databytecounts) < 1 or min(page.dataoffsets) < _HEADER
+    if not len(ends) == page.tags[offsets].count == int(np.prod(page.chunked)) or empty or not enough:
         raise Unreadable("this TIFF file is damaged: it has not as many parts or bytes as its size needs")
     if max(ends) > length:
         raise Unreadable("this TIFF file is cut off: a part reaches beyond the end of the file")

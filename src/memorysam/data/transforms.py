@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memorysam.config import AugmentSettings
-from memorysam.data.dataset import Image, Raw
+from memorysam.data.raw import Image, Raw
 from memorysam.errors import DataError
 from memorysam.spec import IGNORE, Modality, Size
 
@@ -213,13 +213,25 @@ def _jitter(image: Image, modality: Modality, brightness: float, contrast: float
     if modality.zero == "median":
         return _stretch(image, contrast, float(np.median(image)), low, high)
     image = _stretch(image, brightness, low, low, high)
-    means = image.mean(axis=(0, 1), dtype=np.float64)
+    means = _means(image)
     grey = float(means @ _LUMA) if len(means) == len(_LUMA) else float(means.mean())
     image = _stretch(image, contrast, grey, low, high)
     if len(means) != len(_LUMA):
         return image
     mixed: NDArray[Any] = cv2.transform(image, saturation * np.eye(3) + (1 - saturation) * _LUMA)
+    if image.dtype.kind == "u" and low <= 0 and high >= np.iinfo(image.dtype).max:
+        return mixed  # the type has clipped it already
     return np.asarray(np.clip(mixed, low, high), image.dtype)
+
+
+def _means(image: Image) -> NDArray[np.float64]:
+    """Return each channel's mean. Sums of whole numbers are exact in any order, so the fastest will do."""
+    if image.dtype.kind == "u" and image.shape[2] <= _OPENCV_CHANNELS:
+        sums = np.array(cv2.sumElems(image)[: image.shape[2]], np.float64)
+        means: NDArray[np.float64] = sums / (image.shape[0] * image.shape[1])
+    else:
+        means = image.mean(axis=(0, 1), dtype=np.float64)
+    return means
 
 
 def _stretch(image: Image, factor: float, centre: float, low: float, high: float) -> Image:
@@ -228,7 +240,10 @@ def _stretch(image: Image, factor: float, centre: float, low: float, high: float
         return np.asarray(np.clip(centre + (image - centre) * factor, low, high), image.dtype)
     most = np.iinfo(image.dtype).max
     table = np.clip(centre + (np.arange(most + 1) - centre) * factor, max(low, 0), min(high, most))
-    stretched: Image = np.rint(table).astype(image.dtype).take(image)
+    table = np.rint(table).astype(image.dtype)
+    if image.dtype == np.uint8:
+        return _keep_axes(cv2.LUT(image, table))
+    stretched: Image = table.take(image)
     return stretched
 
 

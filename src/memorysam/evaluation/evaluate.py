@@ -11,15 +11,19 @@ from torch.nn import functional as F
 
 from memorysam.config import EvaluateSettings
 from memorysam.data.dataset import Sample, SegmentationDataset, Source, tag_values
-from memorysam.data.loading import Loader
+from memorysam.data.loading import PATIENCE, Loader
+from memorysam.data.skipping import Skips
 from memorysam.data.transforms import CentreCrop, Resize
 from memorysam.errors import DataError
 from memorysam.evaluation.inference import probabilities
 from memorysam.evaluation.metrics import ConfusionMatrix, Protocol, Scores
+from memorysam.evaluation.perturb import Perturb
 from memorysam.models.base import SegmentationModel
 from memorysam.spec import Size
 
 Progress = Callable[[int, int], None]
+Look = Callable[[Sample, Tensor, Tensor], None]
+"""Takes a sample, its prediction and its label `[H, W]`."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,10 @@ def evaluate(
     workers: int = 0,
     by: Sequence[str] = (),
     progress: Progress | None = None,
+    perturb: Perturb | None = None,
+    patience: float = PATIENCE,
+    skip_share: float | None = None,
+    look: Look | None = None,
 ) -> Evaluation:
     """Score a model on every labelled sample of a source.
 
@@ -63,9 +71,14 @@ def evaluate(
         workers: processes that read.
         by: tags to score separately.
         progress: called with the number of samples done and their total.
+        perturb: what is done to normalised samples before they are predicted; it gets those of one size in a batch.
+        patience: seconds that a process may take to read a batch; 0 waits for ever.
+        skip_share: of the samples may be left out if they cannot be read; `facts["skipped"]` lists them, added up over
+            ranks. None: such a sample is an error.
+        look: told of each sample that this rank scores.
 
     Raises:
-        DataError: a sample without a label, or any that cannot be read.
+        DataError: a sample without a label, any that cannot be read, or more of them than may be left out.
     """
     seen = model.task.seeing(modalities)
     way = {"resize": Resize, "centre": CentreCrop}.get(settings.method)
@@ -75,26 +88,32 @@ def evaluate(
     mine = range(rank, len(source.ids), ranks)
     batches = [list(mine[i : i + settings.batch_size]) for i in range(0, len(mine), settings.batch_size)]
     dataset = SegmentationDataset(source, seen, transform)
-    loader: Loader[list[Sample]] = Loader(dataset, batches, list, workers)
+    skips = None if skip_share is None else Skips(len(source.ids), skip_share)
+    loader: Loader[list[Sample]] = Loader(dataset, batches, list, workers, patience=patience, skips=skips)
     matrices = _Matrices(source, by, len(model.task.classes), device)
     was_training = model.training
     model.eval()
     done = 0
     try:
         for samples in loader:
-            for group in _same_size(samples):
+            for whole in _same_size(samples):
+                group = whole if perturb is None else perturb(whole)
                 predictions, labels = predict_labelled(model, group, settings, device)
                 for sample, prediction, label in zip(group, predictions, labels, strict=True):
                     matrices.add(sample.tags, prediction, label)
+                    if look is not None:
+                        look(sample, prediction, label)
             done += len(samples)
             if progress is not None:
                 progress(min(done * ranks, len(source.ids)), len(source.ids))
     finally:
         model.train(was_training)
-    facts = {
+    if skips is not None:
+        matrices.leave_out(_over_ranks(skips))
+    facts: dict[str, Any] = {
         "modalities": [m.name for m in seen if m.role == "sensor"],
         "split": split,
-        "images": len(source.ids),
+        "images": matrices.total_images,
         "protocol": settings.protocol,
         "size": list(model.task.image_size),
         "method": settings.method,
@@ -102,6 +121,8 @@ def evaluate(
         "flip": settings.flip,
         "precision": "bf16" if next(model.parameters()).dtype == torch.bfloat16 else "fp32",
     }
+    if skips is not None:
+        facts["skipped"] = skips.as_list()
     if model.task.regions:
         facts["regions"] = list(model.task.regions)
     return matrices.scores(model, settings.protocol, facts)
@@ -149,6 +170,7 @@ class _Matrices:
                 if key in self.images:
                     self.images[key] += 1
         self.total_images = len(source.ids)
+        self._source = source
         self.total = ConfusionMatrix(classes, device)
         self.parts = {key: ConfusionMatrix(classes, device) for key in self.keys}
 
@@ -158,6 +180,14 @@ class _Matrices:
         for key in tags.items():
             if key in self.parts:
                 self.parts[key].add(prediction, label)
+
+    def leave_out(self, skips: Skips) -> None:
+        """Do not count the images of samples that could not be read."""
+        self.total_images -= len(skips.found)
+        for index, sample in enumerate(self._source.ids):
+            for key in self._source.tags(index).items() if sample in skips.found else ():
+                if key in self.images:
+                    self.images[key] -= 1
 
     def scores(self, model: SegmentationModel, protocol: Protocol, facts: dict[str, Any]) -> Evaluation:
         """Add up over ranks and turn counts into scores."""
@@ -185,6 +215,21 @@ def _label(sample: Sample) -> Tensor:
     if sample.label is None:
         raise DataError(f"sample {sample.id!r} has no label to score against", fix="use predict for unlabelled images")
     return sample.label
+
+
+def _over_ranks(skips: Skips) -> Skips:
+    """List what all ranks left out; all of them raise if it is too much.
+
+    Raises:
+        DataError: more samples than may be left out.
+    """
+    _, ranks = _rank()
+    if ranks > 1:
+        lists: list[Any] = [None] * ranks
+        distributed.all_gather_object(lists, skips.found)
+        skips.found = {sample: what for found in lists for sample, what in found.items()}
+        skips.require_few()
+    return skips
 
 
 def _rank() -> tuple[int, int]:

@@ -66,3 +66,93 @@ def encode_png(picture: NDArray[Any]) -> bytes:
     if not done:
         raise MemorySAMError(f"a picture of shape {picture.shape} cannot be written as PNG")
     return bytes(data)
+
+
+def heat(values: NDArray[Any]) -> Picture:
+    """Show numbers from 0 to 1, `[H, W]`, from dark blue to yellow."""
+    whole = np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)
+    return as_rgb(cv2.applyColorMap(whole, cv2.COLORMAP_VIRIDIS))
+
+
+def glow(picture: Picture, weights: NDArray[Any]) -> Picture:
+    """Lay weights `[h, w]` of any size over a picture: grey where they are 0, bright where they are largest."""
+    height, width = picture.shape[:2]
+    scaled = (weights / max(float(weights.max()), 1e-12)).astype(np.float32)
+    scaled = cv2.resize(scaled, (width, height), interpolation=cv2.INTER_LINEAR)
+    colours = as_rgb(cv2.applyColorMap(np.rint(scaled * 255).astype(np.uint8), cv2.COLORMAP_INFERNO))
+    share = (0.15 + 0.7 * np.sqrt(scaled))[:, :, None]
+    mixed: Picture = (grey(picture) * (1 - share) + colours * share).astype(np.uint8)
+    return mixed
+
+
+def changes(picture: Picture, labels: NDArray[np.uint8], changed: NDArray[np.bool_], classes: Classes) -> Picture:
+    """Show what changed, `[H, W]`, in the colours of what it is now, over the dimmed picture."""
+    shown: Picture = np.where(changed[:, :, None], colourise(labels, classes), grey(picture) // 3 + 24).astype(np.uint8)
+    return shown
+
+
+def grey(picture: Picture) -> Picture:
+    """Take the colour away."""
+    return np.repeat(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)[:, :, None], 3, axis=2).astype(np.uint8)
+
+
+def as_rgb(bgr: NDArray[Any]) -> Picture:
+    """Turn OpenCV's order of colours into ours."""
+    return np.ascontiguousarray(bgr[:, :, ::-1]).astype(np.uint8)
+
+
+def fit(picture: Picture, longest: int) -> Picture:
+    """Bring the longer side to `longest` pixels; pixels of small pictures become squares."""
+    height, width = picture.shape[:2]
+    factor = longest / max(height, width)
+    way = cv2.INTER_AREA if factor < 1 else cv2.INTER_NEAREST
+    size = (max(1, round(width * factor)), max(1, round(height * factor)))
+    return cv2.resize(picture, size, interpolation=way).astype(np.uint8)
+
+
+def marked(picture: Picture, y: float, x: float) -> Picture:
+    """Draw a ring about a place, given as shares of height and width."""
+    height, width = picture.shape[:2]
+    centre, radius = (round(x * width), round(y * height)), max(3, round(0.02 * max(height, width)))
+    ring = cv2.circle(picture.copy(), centre, radius, (0, 0, 0), thickness=max(3, radius // 2), lineType=cv2.LINE_AA)
+    return cv2.circle(
+        ring, centre, radius, (255, 255, 255), thickness=max(1, radius // 5), lineType=cv2.LINE_AA
+    ).astype(np.uint8)
+
+
+def sheet(rows: Sequence[tuple[str, Sequence[Picture]]], titles: Sequence[str], height: int = 160) -> Picture:
+    """Put rows of pictures below each other, each under its name, the columns under their titles.
+
+    Args:
+        rows: name and pictures of each.
+        titles: of the columns.
+        height: of the pictures.
+    """
+    strips = [_strip([_cut(title, p, height) for title, p in zip(titles, rows[0][1], strict=True)], rows[0][1], height)]
+    for name, shown in rows:
+        pictures = row(shown, height)
+        strips += [_line([(name, 0)], pictures.shape[1]), pictures]
+    width = max(strip.shape[1] for strip in strips)
+    return np.concatenate(
+        [np.pad(strip, ((2, 2), (4, 4 + width - strip.shape[1]), (0, 0)), constant_values=255) for strip in strips]
+    )
+
+
+def _cut(title: str, picture: Picture, height: int) -> str:
+    """Shorten a title to the width of its column."""
+    return title[: max(1, round(picture.shape[1] * height / picture.shape[0]) // 8)]
+
+
+def _strip(titles: Sequence[str], pictures: Sequence[Picture], height: int, gap: int = 4) -> Picture:
+    widths = [max(1, round(p.shape[1] * height / p.shape[0])) + gap for p in pictures]
+    starts = [sum(widths[:i]) for i in range(len(widths))]
+    return _line(list(zip(titles, starts, strict=True)), sum(widths) - gap)
+
+
+def _line(words: Sequence[tuple[str, int]], width: int) -> Picture:
+    """Return a white line with words that begin at columns; OpenCV's letters are ASCII."""
+    line = np.full((18, width, 3), 255, np.uint8)
+    for word, start in words:
+        plain = word.encode("ascii", "replace").decode()
+        cv2.putText(line, plain, (start, 13), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (60, 60, 60), 1, cv2.LINE_AA)
+    return line

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +26,10 @@ def describe(result: Evaluation) -> str:
     extra = f", scales {facts['scales']}" if facts["scales"] != [1.0] else ""
     extra += ", mirrored" if facts["flip"] else ""
     extra += ", bf16" if facts.get("precision") == "bf16" else ""
+    skipped = f", {len(facts['skipped'])} left out because they cannot be read" if facts.get("skipped") else ""
     guided = f" with {listing(facts['regions'])}" if facts.get("regions") else ""
     return (
-        f"{' + '.join(facts['modalities'])}{guided} on {facts['split'] or 'data'} ({facts['images']} images), "
+        f"{' + '.join(facts['modalities'])}{guided} on {facts['split'] or 'data'} ({facts['images']} images{skipped}), "
         f"{facts['method']} at {size}{extra}, protocol {facts['protocol']}: {PROTOCOLS[facts['protocol']]}"
     )
 
@@ -72,7 +73,7 @@ def save(result: Evaluation, folder: Path, name: str = "evaluation", **about: ob
         for tag, value, scores in groups
         for label, values in _per_class(scores)
     ]
-    write_text(folder / f"{name}.csv", _csv(lines))
+    write_text(folder / f"{name}.csv", as_csv(lines))
     return [folder / f"{name}.json", folder / f"{name}.csv"]
 
 
@@ -102,7 +103,8 @@ def _per_class(scores: Scores) -> list[tuple[str, dict[str, Any]]]:
     return [*content["classes"].items(), ("mean", mean)]
 
 
-def _csv(lines: Sequence[dict[str, Any]]) -> str:
+def as_csv(lines: Sequence[Mapping[str, Any]]) -> str:
+    """Return lines, each a mapping of the same columns, as CSV with a head."""
     stream = io.StringIO()
     writer = csv.DictWriter(stream, fieldnames=list(lines[0]), lineterminator="\n")
     writer.writeheader()
@@ -115,7 +117,11 @@ def _percent(value: float) -> str:
 
 
 def _plain(value: object) -> object:
-    return " ".join(str(part) for part in value) if isinstance(value, list) else value
+    if not isinstance(value, list):
+        return value
+    if any(isinstance(part, dict) for part in value):
+        return len(value)  # the JSON beside it has them all
+    return " ".join(str(part) for part in value)
 
 
 def _is_number(word: str) -> bool:

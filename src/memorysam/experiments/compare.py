@@ -7,26 +7,23 @@ Every system gets the same search for its learning rate, on the validation split
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import combinations
 from pathlib import Path
 from statistics import mean, median, stdev
 from typing import Any
 
 import torch
 
-from memorysam.config import EvaluateSettings, RunSettings
-from memorysam.data.catalog import open_dataset
-from memorysam.data.remember import Remembered
+from memorysam.config import RunSettings
 from memorysam.errors import SettingsError, did_you_mean
-from memorysam.evaluation.evaluate import evaluate
-from memorysam.experiments.reproduce import read_json
+from memorysam.evaluation.robustness import spelled
+from memorysam.evaluation.robustness_run import emm
+from memorysam.experiments.reproduce import HELD_OUT, held_out, read_json
 from memorysam.experiments.runner import Job, best_score, is_finished, run_all
 from memorysam.files import write_json
 from memorysam.loading import load
 from memorysam.models.base import SegmentationModel, count
 from memorysam.models.cost import forward_flops, kept_for_backward
 from memorysam.models.systems import SYSTEMS
-from memorysam.models.weights import read_about
 from memorysam.strict import build
 from memorysam.training.checkpoint import BEST
 
@@ -83,16 +80,6 @@ class Compared:
     def cost(self, key: str) -> float:
         """Median over seeds."""
         return float(median(run["cost"][key] for run in self.runs.values()))
-
-
-def subsets(sensors: Sequence[str]) -> list[tuple[str, ...]]:
-    """Return all non-empty subsets, the small ones first."""
-    return [chosen for size in range(1, len(sensors) + 1) for chosen in combinations(sensors, size)]
-
-
-def spelled(subset: Sequence[str]) -> str:
-    """Return a subset as it is written in results."""
-    return "+".join(subset)
 
 
 def sensors_of(system: str) -> tuple[str, ...]:
@@ -166,23 +153,16 @@ def scored(folder: Path) -> dict[str, Any]:
     if missing:
         model = load(folder / BEST, device="auto", verbose=False).model
         if folder / SCORES in missing:
-            write_json(folder / SCORES, _by_subset(model, folder))
+            write_json(folder / SCORES, by_subset(model, folder))
         if folder / COST in missing:
             write_json(folder / COST, costs(model))
     return {"miou": read_json(folder / SCORES), "cost": read_json(folder / COST)}
 
 
-def _by_subset(model: SegmentationModel, folder: Path) -> dict[str, float]:
-    settings = build(RunSettings, read_about(folder / BEST)["settings"], folder)
-    names = model.task.names
-    source = open_dataset(settings.data, settings.model.image_size).source("test", names)
-    remembered = Remembered(source, names)
-    way = EvaluateSettings(protocol="strict", batch_size=16)
-    found = {}
-    for subset in subsets(names):
-        result = evaluate(model, remembered, way, modalities=subset, split="test")
-        found[spelled(subset)] = float(result.as_dict()["miou"])
-    return found
+def by_subset(model: SegmentationModel, folder: Path) -> dict[str, float]:
+    """Return the mIoU of a run's model on the test split with each subset of its sensors, under its name."""
+    scores = emm(model, held_out(folder, model.task.names), HELD_OUT, split="test")
+    return {spelled(subset): score for subset, score in scores.items()}
 
 
 def costs(model: SegmentationModel) -> dict[str, float]:

@@ -9,8 +9,9 @@ from statistics import mean, stdev
 
 from memorysam.evaluation.page import Page
 from memorysam.evaluation.report import table
+from memorysam.evaluation.robustness import spelled, subsets
 from memorysam.experiments import figures
-from memorysam.experiments.compare import LABELS, SENSORS, Budget, Compared, spelled, subsets, told
+from memorysam.experiments.compare import LABELS, SENSORS, Budget, Compared, told
 from memorysam.files import write_text
 
 GROWING = tuple(SENSORS[: i + 1] for i in range(len(SENSORS)))

@@ -118,7 +118,7 @@ def grid(
     width = side * len(titles) + _height(names) * _SMALL * 1.2 / 72 + 0.05
     height = len(rows) * row + 0.14 * _height(lines) + _legend_of(ids, width)[1] + 0.2
     engine = library("matplotlib.layout_engine").ConstrainedLayoutEngine
-    with _figure(width, height, engine(compress=True, w_pad=0.015, h_pad=0.015, wspace=0, hspace=0)) as figure:
+    with new_figure(width, height, engine(compress=True, w_pad=0.015, h_pad=0.015, wspace=0, hspace=0)) as figure:
         for axes, name, pictures in zip(
             figure.subplots(len(rows), len(titles), squeeze=False), names, rows.values(), strict=True
         ):
@@ -145,7 +145,7 @@ def clouds(
     columns = min(3, len(panels))
     lines, width = ceil(len(panels) / columns), WIDTH / max(2, columns) * columns
     ids = [int(i) for i in np.unique(labels)]
-    with _figure(width, width / columns * lines + _legend_of(ids, width)[1] + 0.2) as figure:
+    with new_figure(width, width / columns * lines + _legend_of(ids, width)[1] + 0.2) as figure:
         axes = figure.subplots(lines, columns, squeeze=False).ravel()
         for ax, (title, points) in zip(axes, panels.items(), strict=False):
             for number, i in enumerate(ids):
@@ -168,7 +168,7 @@ def curve(series: Mapping[str, Sequence[tuple[int, float, float | None]]], publi
         series: method -> (number of modalities, mIoU in percent, spread or None), in any order.
         published: methods whose numbers are not ours; dashed, their markers hollow.
     """
-    with _figure(5.0, 3.0) as figure:
+    with new_figure(5.0, 3.0) as figure:
         ax = figure.subplots()
         for number, (name, points) in enumerate(series.items()):
             counts, values, spreads = zip(*sorted(points), strict=True)
@@ -194,7 +194,7 @@ def heat_map(scores: Scores) -> "Figure":
     shares = 100 * scores.counts / np.where(totals, totals, np.nan)  # a class without pixels has no shares
     cell = min(0.5, max(0.12, (WIDTH - 1.8) / len(names)))
     size = min(7.0, cell * 72 * 0.36)  # three digits fit into a cell
-    with _figure(cell * len(names) + 1.8, cell * len(names) + 1.3) as figure:
+    with new_figure(cell * len(names) + 1.8, cell * len(names) + 1.3) as figure:
         ax = figure.subplots()
         image = ax.imshow(np.ma.masked_invalid(shares), cmap="Greys", vmin=0, vmax=100)
         ax.set_facecolor("#F3E3D3")
@@ -225,7 +225,7 @@ def bars(results: Mapping[str, Scores]) -> "Figure":
     places, thick = np.arange(len(order)), 0.8 / len(results)
     count = max(12, len(order) * (len(results) + 0.4))
     body = max(min(8.5, 0.105 * count), 0.067 * count)  # a page at most, unless the values could not be read
-    with _figure(5.0, body + 0.6 + 0.16 * len(results)) as figure:
+    with new_figure(5.0, body + 0.6 + 0.16 * len(results)) as figure:
         ax = figure.subplots()
         for number, (name, scores) in enumerate(results.items()):
             values = scores.iou[order]
@@ -249,7 +249,7 @@ def bars(results: Mapping[str, Scores]) -> "Figure":
 
 def run_curves(runs: Mapping[str, Log]) -> "Figure":
     """Draw what runs logged: loss as points and as their moving mean, validation mIoU, and the learning rate."""
-    with _figure(WIDTH, 4.2) as figure:
+    with new_figure(WIDTH, 4.2) as figure:
         loss, miou, rate = figure.subplots(3, sharex=True, height_ratios=(3, 3, 1))
         for number, (name, run) in enumerate(runs.items()):
             colour, marker, line = _look(number)
@@ -275,7 +275,7 @@ def _styled() -> Iterator[None]:
 
 
 @contextmanager
-def _figure(width: float, height: float, layout: Any = "constrained") -> "Iterator[Figure]":
+def new_figure(width: float, height: float, layout: Any = "constrained") -> "Iterator[Figure]":
     """Give a new figure to draw into, in inches. It belongs to no window: neither a display nor pyplot is needed."""
     with _styled():
         yield library("matplotlib.figure").Figure(figsize=(width, height), layout=layout, dpi=DPI)

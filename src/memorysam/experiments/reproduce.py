@@ -9,6 +9,7 @@ from typing import Any
 
 from memorysam.config import EvaluateSettings, RunSettings, packaged
 from memorysam.data.catalog import open_dataset
+from memorysam.data.dataset import Source
 from memorysam.errors import MemorySAMError, SettingsError, did_you_mean
 from memorysam.evaluation.evaluate import evaluate
 from memorysam.experiments.plan import TABLES, Row, Table
@@ -21,6 +22,8 @@ from memorysam.strict import build, read_yaml
 from memorysam.training.checkpoint import BEST
 
 TEST_SCORE = "test.json"
+HELD_OUT = EvaluateSettings(protocol="strict", batch_size=16)
+"""How models at toy scale are scored on the test split."""
 
 
 @dataclass(frozen=True)
@@ -152,14 +155,21 @@ def score(folder: Path, scale: Scale) -> float | None:
         return best_score(folder)
     kept = folder / TEST_SCORE
     if not kept.exists():
-        about = read_about(folder / BEST)
-        settings = build(RunSettings, about["settings"], folder)
-        predictor = load(folder / BEST, device="auto", verbose=False)
-        dataset = open_dataset(settings.data, settings.model.image_size)
-        source = dataset.source("test", predictor.model.task.names)
-        result = evaluate(predictor.model, source, EvaluateSettings(protocol="strict", batch_size=16), split="test")
+        model = load(folder / BEST, device="auto", verbose=False).model
+        result = evaluate(model, held_out(folder, model.task.names), HELD_OUT, split="test")
         write_json(kept, result.as_dict())
     return float(read_json(kept)["miou"])
+
+
+def held_out(folder: Path, modalities: Sequence[str]) -> Source:
+    """Open the test split of the data that a run was trained on: it chose nothing.
+
+    Args:
+        folder: of the run.
+        modalities: names of those that are read.
+    """
+    settings = build(RunSettings, read_about(folder / BEST)["settings"], folder)
+    return open_dataset(settings.data, settings.model.image_size).source("test", modalities)
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -4,7 +4,8 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Self
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from memorysam.errors import InputError, listing
 from memorysam.models.lora import LORA_TENSORS
 from memorysam.spec import STRIDE, Modality, Size, Task
+
+if TYPE_CHECKING:
+    from memorysam.models.origin import Origin
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,8 @@ class SegmentationModel(nn.Module, ABC):
     """Names of the tensors that belong to the classes: new in a model for other ones."""
 
     task: Task
+    origin: "Origin | None" = None
+    """What the checkpoint that it was loaded from says of it."""
 
     @abstractmethod
     def forward(self, images: Mapping[str, Tensor]) -> Segmentation:
@@ -107,6 +113,38 @@ class SegmentationModel(nn.Module, ABC):
             labels: `[B, H, W]` class ids, 255 for pixels that do not count.
         """
         return {}
+
+    def save_pretrained(self, folder: str | Path, **options: Any) -> dict[str, int]:
+        """Write a folder for others: checkpoint, model card, description. `memorysam.load` takes it.
+
+        Args:
+            folder: that is not there or empty.
+            options: light, base, license and overwrite; see `models.share.save`.
+
+        Returns:
+            Bytes of each file, by name.
+
+        Raises:
+            MemorySAMError: see `models.share.save`.
+        """
+        from memorysam.models import share
+
+        return share.save(self, folder, **options)
+
+    def push_to_hub(self, name: str, **options: Any) -> str:
+        """Put the same on the Hugging Face Hub as `user/name`; return the address of the commit.
+
+        Args:
+            name: `user/name`.
+            options: private, token, revision, commit_message, exist_ok, light, base and license; see
+                `models.share.push`.
+
+        Raises:
+            MemorySAMError: see `models.share.push`.
+        """
+        from memorysam.models import share
+
+        return share.push(self, name, **options)[0]
 
     def recompute_activations(self, enabled: bool) -> None:
         """Trade time for memory in training, where the model knows how."""

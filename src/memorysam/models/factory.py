@@ -108,3 +108,21 @@ def _only_own_options(settings: ModelSettings, system: System) -> None:
                 expected=f"it is a setting of {', '.join(owners)}",
                 fix="leave it out",
             )
+
+
+def require_memory(settings: ModelSettings) -> None:
+    """Raise where the order in which modalities are shown in training cannot be random.
+
+    Raises:
+        SettingsError: the system takes them at once or by their places, or its memory is off.
+    """
+    system = SYSTEMS[settings.name]
+    if not system.has_memory or not settings.memory:
+        owners = [name for name, known in SYSTEMS.items() if known.has_memory]
+        without = settings.name if not system.has_memory else f"{settings.name} without memory"
+        raise SettingsError(
+            f"modality_order: shuffle means nothing to {without}",
+            where="train.modality_order",
+            expected=f"it has an effect with `model.name: {', '.join(owners)}` and its memory only",
+            fix="leave it out",
+        )

@@ -1,9 +1,12 @@
 """SAM2's Hiera encoder on `transformers`' modules and weights, with a forward of its own.
 
-It computes what theirs computes, without what costs time and changes nothing: projections of padding, copies between
-layouts, and a product of queries and keys whose result theirs throws away.
+It computes what theirs computes, without what costs time and changes nothing: padding, copies between layouts, and a
+product of queries and keys whose result theirs throws away.
 
-Shapes: `N` images, `H, W` the level's size in tokens, `K` its width, `w` the side of a window, `n` windows of an image.
+Windows that reach beyond the image see tokens of zeros there. Those are all alike once projected, so that one of them
+with its number stands for all; and nobody asks for what they attend to.
+
+Shapes: `N` images, `H, W` the level's size in tokens, `K` its width, `n` windows of an image.
 """
 
 from typing import Any
@@ -14,7 +17,8 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from memorysam.models.attention import attention
-from memorysam.models.linear import linear_gelu, weights_in
+from memorysam.models.linear import linear_then, weights_in
+from memorysam.models.once import made_once
 
 
 def stages(backbone: nn.Module, pixels: Tensor, recompute: bool = False) -> list[Tensor]:
@@ -42,17 +46,13 @@ def stages(backbone: nn.Module, pixels: Tensor, recompute: bool = False) -> list
 def _position(backbone: nn.Module, x: Tensor) -> Tensor:
     """Positions `[1, H, W, K]` of tokens `[N, H, W, K]`, in their type; where they do not train, they are made once."""
     found: Any = backbone
-    size, tables = (x.shape[1], x.shape[2]), (found.pos_embed, found.pos_embed_window)
-    if any(table.requires_grad for table in tables):
-        made: Tensor = found._get_pos_embed(size).to(x.dtype)
-        return made
-    state = (size, x.dtype, *((table.device, table._version, table.data_ptr()) for table in tables))
-    kept = found.__dict__.get("_position")
-    if kept is None or kept[0] != state:
-        kept = (state, found._get_pos_embed(size).detach().to(x.dtype).contiguous())
-        found.__dict__["_position"] = kept
-    position: Tensor = kept[1]
-    return position
+    size, dtype = (x.shape[1], x.shape[2]), x.dtype
+
+    def make() -> Tensor:
+        position: Tensor = found._get_pos_embed(size).to(dtype)
+        return position.contiguous()
+
+    return made_once(backbone, "_position", [found.pos_embed, found.pos_embed_window], make, size, dtype)
 
 
 def block(layer: nn.Module, x: Tensor) -> Tensor:
@@ -72,7 +72,7 @@ def _added(fresh: Tensor, x: Tensor) -> Tensor:
 def mix(mlp: nn.Module, x: Tensor) -> Tensor:
     """The block's MLP, `[N, H, W, K]`."""
     part: Any = mlp
-    hidden = linear_gelu(x, *weights_in(part.proj_in, x.dtype))
+    hidden = linear_then(x, *weights_in(part.proj_in, x.dtype), "gelu")
     mixed: Tensor = part.proj_out(hidden)
     return mixed
 
@@ -80,7 +80,7 @@ def mix(mlp: nn.Module, x: Tensor) -> Tensor:
 def attend(layer: nn.Module, x: Tensor, window: int) -> Tensor:
     """Attention within windows, or over the whole image for `window` 0; queries are pooled where the layer says so."""
     part: Any = layer
-    n = len(x)
+    n = x.shape[0]
     qkv = part.qkv(x)
     q, k, v = qkv.chunk(3, dim=-1)
     heads = part.num_attention_heads
@@ -91,37 +91,55 @@ def attend(layer: nn.Module, x: Tensor, window: int) -> Tensor:
         q_h, k_h, v_h = (t.reshape(n, -1, heads, t.shape[-1] // heads).transpose(1, 2) for t in (q, k, v))
         out = attention(q_h, k_h, v_h, part.scale).transpose(1, 2).reshape(q.shape)
     else:
-        side = window // stride[0] if stride else window
-        empty = part.qkv.bias.chunk(3)
-        sizes = (side, window, window)
-        q_w, k_w, v_w = (to_windows(t, s, heads, e) for t, s, e in zip((q, k, v), sizes, empty, strict=True))
-        out = attention(q_w, k_w, v_w, part.scale)
-        out = from_windows(out, side, n, q.shape[1], q.shape[2])
+        out = _attend_in_windows(layer, q, k, v, window)
     projected: Tensor = part.proj(out)
     return projected
 
 
-def to_windows(x: Tensor, side: int, heads: int, empty: Tensor) -> Tensor:
-    """`[N, H, W, K]` to `[N*n, heads, side*side, K/heads]`; where windows reach beyond the image stands `empty` `[K]`.
+def _attend_in_windows(layer: nn.Module, q: Tensor, k: Tensor, v: Tensor, window: int) -> Tensor:
+    """Attention `[N, H, W, K]` within windows of `window` x `window` keys; queries may be fewer, `[N, H/s, W/s, K]`."""
+    part: Any = layer
+    height, width = k.shape[1:3]
+    stride = height // q.shape[1]
+    beyond = part.qkv.bias.to(q.dtype).view(3, 1, part.num_attention_heads, 1, -1)  # what becomes of zeros
+    rows = []
+    for top, bottom, high in _runs(height, window):
+        row = []
+        for left, right, wide in _runs(width, window):
+            inside = (slice(None), slice(top, bottom), slice(left, right))
+            asking = (slice(None), slice(top // stride, bottom // stride), slice(left // stride, right // stride))
+            q_w = to_windows(q[asking], high // stride, wide // stride, part.num_attention_heads)
+            k_w, v_w = (to_windows(t[inside], high, wide, part.num_attention_heads) for t in (k, v))
+            missing = window**2 - high * wide
+            if missing:
+                k_w, v_w = (
+                    torch.cat([t, e.expand(t.shape[0], -1, -1, -1)], 2) for t, e in ((k_w, beyond[1]), (v_w, beyond[2]))
+                )
+            out = attention(q_w, k_w, v_w, part.scale, last=max(1, missing))
+            row.append(from_windows(out, high // stride, wide // stride, q[asking].shape))
+        rows.append(row[0] if len(row) == 1 else torch.cat(row, dim=2))
+    return rows[0] if len(rows) == 1 else torch.cat(rows, dim=1)
 
-    `empty` is what the projection makes of zeros, its bias: tokens beyond the image take part in attention.
-    """
+
+def _runs(length: int, window: int) -> list[tuple[int, int, int]]:
+    """Start, end and size of windows of one size that follow each other: the whole ones, and what is left."""
+    whole = length - length % window
+    runs = [(0, whole, window), (whole, length, length - whole)]
+    return [run for run in runs if run[0] < run[1]]
+
+
+def to_windows(x: Tensor, high: int, wide: int, heads: int) -> Tensor:
+    """`[N, H, W, K]`, which windows of `high` x `wide` fill, to `[N*n, heads, high*wide, K/heads]`."""
     n, height, width, channels = x.shape
-    down, right = -height % side, -width % side
-    if down or right:
-        filled = empty.to(x.dtype).expand(n, height + down, width + right, channels).clone()
-        filled[:, :height, :width] = x
-        x = filled
-    rows, columns = x.shape[1] // side, x.shape[2] // side
-    x = x.reshape(n, rows, side, columns, side, heads, channels // heads)
-    return x.permute(0, 1, 3, 5, 2, 4, 6).reshape(n * rows * columns, heads, side * side, -1)
+    x = x.reshape(n, height // high, high, width // wide, wide, heads, channels // heads)
+    return x.permute(0, 1, 3, 5, 2, 4, 6).reshape(-1, heads, high * wide, channels // heads)
 
 
-def from_windows(x: Tensor, side: int, n: int, height: int, width: int) -> Tensor:
-    """Undo `to_windows`: `[N*n, heads, side*side, d]` to `[N, H, W, heads*d]`."""
-    rows, columns = -(-height // side), -(-width // side)
-    x = x.transpose(1, 2).reshape(n, rows, columns, side, side, -1).transpose(2, 3)
-    return x.reshape(n, rows * side, columns * side, -1)[:, :height, :width]
+def from_windows(x: Tensor, high: int, wide: int, shape: tuple[int, ...]) -> Tensor:
+    """Undo `to_windows`, to `shape`."""
+    n, height, width, _ = shape
+    x = x.transpose(1, 2).reshape(n, height // high, width // wide, high, wide, -1)
+    return x.transpose(2, 3).reshape(shape)
 
 
 def pooled(x: Tensor, stride: tuple[int, int]) -> Tensor:

@@ -1,10 +1,11 @@
 """Linear layers at the speed of the machine.
 
 PyTorch gives float32 matrix products on the CPU to MKL, which keeps its best kernels for Intel. oneDNN, which comes
-with PyTorch as well, has good ones for all; a 1x1 convolution over channels-last data, which a matrix of rows is, gets
-there.
+with PyTorch as well, has good ones for all. The operator that `torch.compile` uses for linear layers gets there; where
+a build lacks it, a 1x1 convolution over channels-last data does, which a matrix of rows is.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -16,6 +17,9 @@ FEWEST_ROWS = 64
 LARGE = 1 << 24
 """Multiplications in one matrix product from which oneDNN is better than MKL in float32."""
 
+_FUSED = hasattr(torch.ops.mkldnn, "_linear_pointwise")
+_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"gelu": F.gelu, "relu": F.relu}
+
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Do what `F.linear` does: `[..., in]` to `[..., out]`, in the same precision, with gradients."""
@@ -23,7 +27,12 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     if not _reachable(x, weight, rows):
         # Flat: where rows do not lie side by side, each image would be multiplied with a copy of the weight of its own.
         return F.linear(x.reshape(-1, x.shape[-1]), weight, bias).view(*x.shape[:-1], weight.shape[0])
-    y: Tensor = _Product.apply(x.reshape(rows, -1), weight, bias)  # type: ignore[no-untyped-call]
+    flat = x.reshape(rows, -1)
+    y: Tensor = (
+        _Product.apply(flat, weight, bias)  # type: ignore[no-untyped-call]
+        if _learns(x, weight, bias)
+        else _through_onednn(flat, weight, bias)
+    )
     return y.view(*x.shape[:-1], weight.shape[0])
 
 
@@ -33,43 +42,66 @@ class _Product(torch.autograd.Function):
     @staticmethod
     def forward(ctx: "torch.autograd.function.FunctionCtx", x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(x, weight)
-        return _through_convolution(x, weight, bias)
+        return _through_onednn(x, weight, bias)
 
     @staticmethod
     def backward(ctx: "torch.autograd.function.FunctionCtx", g: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors  # type: ignore[attr-defined]
         wanted = ctx.needs_input_grad  # type: ignore[attr-defined]
         g = g.contiguous()
-        dx = _through_convolution(g, weight.t(), None) if wanted[0] else None
+        dx = _through_onednn(g, weight.t(), None) if wanted[0] else None
         dw = g.t() @ x if wanted[1] else None
         return dx, dw, g.sum(dim=0) if wanted[2] else None
 
 
-def linear_gelu(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """A linear layer and GELU; without gradients oneDNN does both in one pass, on the CPU."""
+def linear_then(x: Tensor, weight: Tensor, bias: Tensor | None, activation: str) -> Tensor:
+    """A linear layer and GELU or ReLU; without gradients oneDNN does both in one pass, on the CPU.
+
+    Args:
+        x: `[..., in]`.
+        weight: `[out, in]`.
+        bias: `[out]`.
+        activation: "gelu" or "relu".
+    """
     rows = x.numel() // max(1, x.shape[-1])
-    fused = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if _reachable(x, weight, rows) else None
-    if fused is None or (torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)):
-        return F.gelu(linear(x, weight, bias))
-    y: Tensor = fused(x.reshape(rows, -1), weight, bias, "gelu", [], "none")
-    return y.view(*x.shape[:-1], weight.shape[0])
+    if not _FUSED or _learns(x, weight, bias) or not _reachable(x, weight, rows):
+        return _ACTIVATIONS[activation](linear(x, weight, bias))
+    return _through_onednn(x.reshape(rows, -1), weight, bias, activation).view(*x.shape[:-1], weight.shape[0])
 
 
 def product(a: Tensor, b: Tensor, scale: float = 1.0) -> Tensor:
     """`scale` times `[N, Q, d]` times the transpose of `[N, L, d]`: `[N, Q, L]`, without gradients."""
-    large = a.dtype == torch.float32 and a.shape[1] * b.shape[1] * a.shape[2] >= LARGE
-    if not large or a.device.type != "cpu":
+    if not one_by_one(a, b):
         nothing = a.new_zeros(()).expand(a.shape[0], a.shape[1], b.shape[1])
         return torch.baddbmm(nothing, a, b.transpose(1, 2), beta=0.0, alpha=scale)
     a = a if scale == 1.0 else a * scale
-    return torch.stack([_through_convolution(one, other, None) for one, other in zip(a, b, strict=True)])
+    found = [_through_onednn(one, other, None) for one, other in zip(a, b, strict=True)]
+    return torch.stack(found) if len(found) > 1 else found[0].unsqueeze(0)
+
+
+def one_by_one(a: Tensor, b: Tensor) -> bool:
+    """Whether `product` multiplies each `[Q, d]` with its `[L, d]` by itself."""
+    return a.device.type == "cpu" and a.dtype == torch.float32 and a.shape[1] * b.shape[1] * a.shape[2] >= LARGE
 
 
 def _reachable(x: Tensor, weight: Tensor, rows: int) -> bool:
     """Whether oneDNN is there for these tensors, and worth it."""
+    if torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu"):  # a graph shall hold for any batch
+        return False
     known = x.device.type == "cpu" and x.dtype in (torch.float32, torch.bfloat16) and weight.dtype == x.dtype
-    converts = torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling()
-    return known and rows >= FEWEST_ROWS and not converts
+    return known and rows >= FEWEST_ROWS
+
+
+def _learns(*tensors: Tensor | None) -> bool:
+    return torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)
+
+
+def _through_onednn(x: Tensor, weight: Tensor, bias: Tensor | None, activation: str = "none") -> Tensor:
+    """`[rows, in]` to `[rows, out]`."""
+    if _FUSED:
+        y: Tensor = torch.ops.mkldnn._linear_pointwise(x.contiguous(), weight, bias, activation, [], "none")
+        return y
+    return _through_convolution(x, weight, bias)
 
 
 def _through_convolution(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

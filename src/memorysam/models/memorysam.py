@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from memorysam.models.base import Segmentation, SegmentationModel, ToThree
 from memorysam.models.lora import LORA_TENSORS, add_lora
 from memorysam.models.prototypes import PrototypeMemory
+from memorysam.models.quality import QualityHead
 from memorysam.models.sam2 import SAM2, Masks, Memory, Pyramid
 from memorysam.spec import Task
 
@@ -37,9 +38,10 @@ class MemorySAM(SegmentationModel):
         latest: of how many of the latest modalities the memories are attended to; 0 for all.
         residual: whether the prediction is the mean over modalities (Eq. 6) or the last modality's mask.
         prototypes: the training-only class memory, or none.
+        quality: what weighs the modalities in that mean; none: all count the same, as published.
     """
 
-    PARTS = ("encoder", "lora", "stem", "memory", "decoder", "heads", "prompt")
+    PARTS = ("encoder", "lora", "stem", "memory", "fusion", "decoder", "heads", "prompt")
     """heads: IoU, object score, pointer projection and gate, which the released training freezes and no loss of the
     method is for; prompt: SAM2's fixed inputs."""
     BASE = ("sam2.",)
@@ -58,6 +60,7 @@ class MemorySAM(SegmentationModel):
         latest: int = 0,
         residual: bool = True,
         prototypes: PrototypeMemory | None = None,
+        quality: QualityHead | None = None,
     ) -> None:
         super().__init__()
         self.task = task
@@ -70,13 +73,14 @@ class MemorySAM(SegmentationModel):
         self.latest = latest
         self.residual = residual
         self.prototypes = prototypes
+        self.quality = quality
 
     def forward(self, images: Mapping[str, Tensor]) -> Segmentation:
         """Segment a batch: `{modality: [B, K, H, W]}`, in the order in which the frames are shown."""
         self.check_input(images)
         pyramids = self.encode(images)
         frames = self.track(pyramids) if self.memory else self.each_alone(pyramids)
-        logits = self.fuse([frame.masks for frame in frames.values()])
+        logits = self.fuse(list(frames.values()))
         features = torch.stack([pyramid.s4 for pyramid in pyramids.values()]).mean(dim=0)
         return Segmentation(logits, features, dict(frames))
 
@@ -117,11 +121,18 @@ class MemorySAM(SegmentationModel):
         """Memory encoder: `F3` before memory attention and the mask with the highest IoU estimate."""
         return self.sam2.memorize(pyramid.s16, masks)
 
-    def fuse(self, masks: Sequence[Masks]) -> Tensor:
-        """Memory residual connection (Eq. 6): the mean over modalities, before the one upsampling that follows."""
+    def fuse(self, frames: Sequence[Frame]) -> Tensor:
+        """Memory residual connection (Eq. 6): the mean over modalities, before the one upsampling that follows.
+
+        With a quality head, the mean is a weighted one.
+        """
+        logits = [frame.masks.logits for frame in frames]
         if not self.residual:
-            return masks[-1].logits
-        return torch.stack([m.logits for m in masks]).mean(dim=0)
+            return logits[-1]
+        if self.quality is not None:
+            fused: Tensor = self.quality([frame.conditioned for frame in frames], logits)
+            return fused
+        return torch.stack(logits).mean(dim=0)
 
     def training_losses(self, output: Segmentation, labels: Tensor) -> dict[str, Tensor]:
         """Return the prototype loss (Eq. 12); this also moves the global prototypes."""
@@ -131,6 +142,8 @@ class MemorySAM(SegmentationModel):
         """Return the part of a parameter."""
         if name.startswith("stems."):
             return "stem"
+        if name.startswith("quality."):
+            return "fusion"
         if name.rsplit(".", 1)[-1] in LORA_TENSORS:
             return "lora"
         if any(head in name for head in _HEADS):
@@ -147,9 +160,10 @@ class MemorySAM(SegmentationModel):
         self.sam2.recompute_activations(enabled)
 
     def train_only(self, parts: Collection[str]) -> None:
-        """Let the named parts train; the memory only where there is something to remember."""
-        remembers = self.memory and len(self.task.modalities) > 1
-        super().train_only(set(parts) - (set() if remembers else {"memory"}))
+        """Let the named parts train; the memory only where there is something to remember, the fusion to fuse."""
+        several = len(self.task.modalities) > 1
+        idle = {"memory"} if several and not self.memory else set() if several else {"memory", "fusion"}
+        super().train_only(set(parts) - idle)
 
     def settings(self) -> dict[str, object]:
         """Return the constructor's settings, for a checkpoint."""
@@ -162,6 +176,7 @@ class MemorySAM(SegmentationModel):
             "memory": self.memory,
             "latest": self.latest,
             "residual": self.residual,
+            "fusion": "mean" if self.quality is None else "quality",
             "object_gate": self.sam2.object_gate,
             "prototypes": form,
             "prototype_momentum": momentum,

@@ -6,14 +6,14 @@ Shapes: `N` images (batch times modalities), `B` batch, `D` width (256 in SAM2),
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoModel, get_1d_sine_pe
 
-from memorysam.models import hiera
+from memorysam.models import hiera, mask_decoder, memory_attention
+from memorysam.models.once import made_once
 from memorysam.models.sam2_sizes import MEMORY_WIDTH, backbone, configuration
 
 MAX_POINTERS = 16
@@ -42,8 +42,8 @@ class Pyramid:
 
     def split(self, count: int) -> list["Pyramid"]:
         """Undo the batching of `count` modalities."""
-        parts = zip(self.s4.chunk(count), self.s8.chunk(count), self.s16.chunk(count), strict=True)
-        return [Pyramid(*part) for part in parts]
+        levels = (level.reshape(count, -1, *level.shape[1:]).unbind() for level in (self.s4, self.s8, self.s16))
+        return [Pyramid(*part) for part in zip(*levels, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -151,25 +151,17 @@ class SAM2(nn.Module):
         position = self._sine(features, MEMORY_WIDTH) + self.memory_temporal_positional_encoding[-1].view(1, -1, 1, 1)
         pointers, pointer_positions = self._pointer_tokens([memory.pointer for memory in memories])
         maps = [memory.features.flatten(2).transpose(1, 2) for memory in memories]  # [B, hw, 64] each
-        keys = torch.cat([*maps, pointers], dim=1).unsqueeze(1)
+        keys = torch.cat([*maps, pointers], dim=1)
         positions = position.flatten(2).transpose(1, 2)  # [1, hw, 64]
-        positions = torch.cat([positions] * len(maps) + [pointer_positions], dim=1).unsqueeze(1)
-        attention = self.memory_attention
-        queries = (features + 0.1 * self._sine(features, d)).flatten(2).transpose(1, 2).unsqueeze(1)
+        positions = torch.cat([positions] * len(maps) + [pointer_positions], dim=1)
+        queries = (features + 0.1 * self._sine(features, d)).flatten(2).transpose(1, 2)
         # Weights of bfloat16 take nothing else; mixed precision keeps the sum in float32.
-        if attention.layer_norm.weight.dtype == torch.bfloat16:
+        if self.memory_attention.layer_norm.weight.dtype == torch.bfloat16:
             queries, keys, positions = queries.bfloat16(), keys.bfloat16(), positions.bfloat16()
-        rotation = attention.rotary_emb(queries, _grid(h, w, features.device))
-        for layer in attention.layers:
-            queries = layer(
-                queries=queries,
-                keys=keys,
-                key_point_embedding=positions,
-                rope_position_embeddings=rotation,
-                num_k_exclude_rope=pointers.shape[1],
-            )
-        conditioned: Tensor = attention.layer_norm(queries)
-        return conditioned.squeeze(1).transpose(1, 2).reshape(b, d, h, w)
+        conditioned = memory_attention.attend(
+            self.memory_attention, queries, keys, positions, (h, w), pointers.shape[1]
+        )
+        return conditioned.transpose(1, 2).reshape(b, d, h, w)
 
     def decode(self, embedding: Tensor, pyramid: Pyramid) -> Masks:
         """Mask decoder without a prompt: an embedding `[B, D, h, w]` and the finer features, to `C` masks.
@@ -177,16 +169,14 @@ class SAM2(nn.Module):
         With the object gate, where the object score is negative all logits become -1024 and the pointer is replaced.
         """
         b, d, h, w = embedding.shape
-        logits, ious, tokens, object_score = self.mask_decoder(
-            image_embeddings=embedding,
-            image_positional_embeddings=self._dense_position(h, w).to(embedding.dtype).expand(b, -1, -1, -1),
+        logits, ious, tokens, object_score = mask_decoder.decode(
+            self.mask_decoder,
+            embedding + self.no_mask_embed.weight.view(1, d, 1, 1),
+            self._dense_position(h, w).to(embedding.dtype),
             # An empty point and its padding, both labelled "not a point".
-            sparse_prompt_embeddings=self.not_a_point_embed.weight.expand(b, 1, 2, -1),
-            dense_prompt_embeddings=self.no_mask_embed.weight.view(1, d, 1, 1),
-            multimask_output=True,
-            high_resolution_features=[pyramid.s4, pyramid.s8],
+            self.not_a_point_embed.weight.expand(b, 2, -1),
+            (pyramid.s4, pyramid.s8),
         )
-        logits, ious, tokens, object_score = logits[:, 0], ious[:, 0], tokens[:, 0], object_score[:, 0]
         best = ious.argmax(dim=1)
         pointer = tokens[torch.arange(b, device=best.device), best]
         if self.object_pointer_proj is not None:
@@ -199,7 +189,7 @@ class SAM2(nn.Module):
 
     def memorize(self, features: Tensor, masks: Masks) -> Memory:
         """Memory encoder: `F3` before memory attention and the most trusted mask, upsampled, to a `Memory`."""
-        rows = torch.arange(len(masks.best), device=masks.best.device)
+        rows = torch.arange(masks.best.shape[0], device=masks.best.device)
         mask = masks.logits[rows, masks.best].unsqueeze(1).float()  # [B, 1, 4h, 4w]
         mask = F.interpolate(mask, scale_factor=4.0, mode="bilinear", align_corners=False)
         mask = (torch.sigmoid(mask) * 20.0 - 10.0).to(self.no_memory_embedding.dtype)
@@ -229,23 +219,24 @@ class SAM2(nn.Module):
         """Return SAM2's sine position map `[1, channels, h, w]`, in float32 whatever the features are in."""
         sine = self.memory_encoder.position_encoding
         shape = torch.Size((1, channels, *like.shape[-2:]))
-        position: Tensor = sine.build_sine_position_embedding(
-            shape, like.device, torch.float32, channels // 2, normalize=True, scale=sine.scale
-        )
-        return position
+
+        def make() -> Tensor:
+            position: Tensor = sine.build_sine_position_embedding(
+                shape, like.device, torch.float32, channels // 2, normalize=True, scale=sine.scale
+            )
+            return position
+
+        return made_once(sine, f"_sine_{channels}", [], make, shape, like.device)
 
     def _dense_position(self, h: int, w: int) -> Tensor:
         """Return the decoder's random-Fourier position map `[1, D, h, w]` of pixel centres."""
-        device = self.shared_image_embedding.positional_embedding.device
-        y = (torch.arange(h, device=device) + 0.5) / h
-        x = (torch.arange(w, device=device) + 0.5) / w
-        grid = torch.stack([x.expand(h, w), y[:, None].expand(h, w)], dim=-1)
-        position: Tensor = self.shared_image_embedding(grid)
-        return position.permute(2, 0, 1).unsqueeze(0)
+        table = self.shared_image_embedding.positional_embedding
 
+        def make() -> Tensor:
+            y = (torch.arange(h, device=table.device) + 0.5) / h
+            x = (torch.arange(w, device=table.device) + 0.5) / w
+            grid = torch.stack([x.expand(h, w), y[:, None].expand(h, w)], dim=-1)
+            position: Tensor = self.shared_image_embedding(grid)
+            return position.permute(2, 0, 1).unsqueeze(0)
 
-@lru_cache(maxsize=16)
-def _grid(h: int, w: int, device: torch.device) -> Tensor:
-    """Return the (x, y) index of every position, row by row: `[h*w, 2]`, for rotary embeddings."""
-    y, x = torch.meshgrid(torch.arange(h, device=device), torch.arange(w, device=device), indexing="ij")
-    return torch.stack([x.flatten(), y.flatten()], dim=-1)
+        return made_once(self.shared_image_embedding, "_dense", [table], make, h, w)

@@ -17,6 +17,7 @@ from memorysam.models.memorysam import MemorySAM
 from memorysam.models.mit import MiT
 from memorysam.models.mle_sam import MLESAM
 from memorysam.models.prototypes import PrototypeMemory
+from memorysam.models.quality import QualityHead
 from memorysam.models.sam import SAM
 from memorysam.models.sam2 import SAM2
 from memorysam.models.sam_lora import SAMLoRA
@@ -48,6 +49,9 @@ class System:
     """Settings of the published model that are not the defaults."""
     takes_regions: bool = False
     """Whether it has a use for a map of regions beside the sensors."""
+    has_memory: bool = False
+    """Whether it shows the sensors to its memory one after the other, so that any of them may be the first. Others
+    take them at once; cmnext and cmx take the first as the primary one, which another order would replace."""
 
 
 def _memorysam(settings: ModelSettings, backbone: str, task: Task) -> SegmentationModel:
@@ -56,6 +60,12 @@ def _memorysam(settings: ModelSettings, backbone: str, task: Task) -> Segmentati
             "without memory and without the memory residual, all modalities but the last would have no effect",
             where="model.memory, model.residual",
             fix="switch on one of the two, or train on one modality",
+        )
+    if settings.fusion == "quality" and not settings.residual:
+        raise SettingsError(
+            "fusion: quality weighs the modalities in a mean, and without the memory residual there is none",
+            where="model.fusion, model.residual",
+            fix="leave one of the two out",
         )
     parts = SAM2(backbone, len(task.classes), settings.dropout, settings.object_gate)
     prototypes = None
@@ -71,6 +81,7 @@ def _memorysam(settings: ModelSettings, backbone: str, task: Task) -> Segmentati
         latest=settings.latest,
         residual=settings.residual,
         prototypes=prototypes,
+        quality=QualityHead(parts.sizes.width) if settings.fusion == "quality" else None,
     )
 
 
@@ -123,10 +134,12 @@ def _mean_fusion(settings: ModelSettings, backbone: str, task: Task) -> Segmenta
 
 
 _MIT = frozenset({"drop_path", "dropout"})
-_MEMORYSAM = ("lora_rank", "memory", "latest", "residual", "object_gate", "prototypes", "prototype_momentum", "dropout")
+_MEMORYSAM = frozenset({
+    "lora_rank", "memory", "latest", "residual", "fusion", "object_gate", "prototypes", "prototype_momentum", "dropout"
+})  # fmt: skip
 
 SYSTEMS: dict[str, System] = {
-    "memorysam": System(_memorysam, "sam2", sam2_sizes.BACKBONES, "sam2-base-plus", frozenset(_MEMORYSAM), True),
+    "memorysam": System(_memorysam, "sam2", sam2_sizes.BACKBONES, "sam2-base-plus", _MEMORYSAM, True, has_memory=True),
     "mle-sam": System(
         _mle_sam,
         "sam2",

@@ -8,6 +8,7 @@ import torch
 from memorysam.models.base import SegmentationModel
 from memorysam.models.lora import merge_lora
 
+_ANGLES = ("positional_embedding", "inv_freq")
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -3, -4  # of glibc's malloc.h
 
 
@@ -20,7 +21,7 @@ def for_inference(model: SegmentationModel, precision: str = "fp32") -> Segmenta
     """
     keep_freed_memory()
     merge_lora(model)
-    model.eval()
+    model.eval().requires_grad_(False)  # so that what follows from the weights is made once
     return to_bfloat16(model) if precision == "bf16" else model
 
 
@@ -32,7 +33,7 @@ def for_training(model: SegmentationModel) -> SegmentationModel:
 
 def to_bfloat16(model: SegmentationModel) -> SegmentationModel:
     """Convert weights in place, except those that positions are computed from: their angles need more digits."""
-    exact = {name: buffer.clone() for name, buffer in model.named_buffers() if "positional_embedding" in name}
+    exact = {name: buffer.clone() for name, buffer in model.named_buffers() if any(part in name for part in _ANGLES)}
     model.to(torch.bfloat16)
     for name, buffer in exact.items():
         owner, _, attribute = name.rpartition(".")

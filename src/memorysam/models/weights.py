@@ -4,12 +4,9 @@ Each tensor of a file is loaded, or is on a short named list of what may be new 
 that lists it.
 """
 
-import re
 import warnings
 import zipfile
-from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,51 +15,37 @@ from torch import Tensor
 
 from memorysam.config import ModelSettings
 from memorysam.errors import WeightsError, listing
-from memorysam.files import read_header, read_tensors, write_tensors
-from memorysam.models.base import LORA, SegmentationModel
+from memorysam.models.base import SegmentationModel
 from memorysam.models.factory import create
+from memorysam.models.filling import LoadReport, fill
 from memorysam.models.formats import KNOWN, translate
 from memorysam.models.formats.translated import Translated
-from memorysam.models.hub import OLDER, fetch
+from memorysam.models.hub import OLDER, fetch, is_id
+from memorysam.models.light import missing_tensors
 from memorysam.models.lora import require_unmerged
+from memorysam.models.shipped import shipped
 from memorysam.models.systems import SYSTEMS
 from memorysam.spec import Task
 from memorysam.strict import build
+from memorysam.tensors import read_header, read_tensors, write_tensors
 
-FORMAT = 1
+FORMAT, LIGHT = 1, 2
+"""Of our checkpoints: whole ones, and those that hold what differs from their base."""
 CHECKPOINTS = ("best.safetensors", "last.safetensors")
 """What a run folder is asked for, in this order."""
+SHARED = "model.safetensors"
+"""What a folder that is made for others holds; `transformers` calls its own weights the same."""
 
 _PICKLED = (".pt", ".pth", ".bin", ".ckpt", ".tar")
-_OURS = re.compile(r"^stems\.|^prototypes\.")
-"""What this package adds to the published systems: other ways to three channels, the paper's form of prototypes."""
-
-
-@dataclass(frozen=True)
-class LoadReport:
-    """What became of every tensor."""
-
-    source: str
-    kind: str
-    loaded: int
-    new: tuple[str, ...]
-    unused: tuple[str, ...]
-    frozen: int
-    trainable: int
-    groups: dict[str, int] = field(default_factory=dict)
-    """Number of new tensors by part."""
-
-    def __str__(self) -> str:
-        text = f"{self.source}: {self.kind}; tensors: {self.loaded} loaded, {len(self.new)} new"
-        if self.new:
-            text += f" ({', '.join(f'{part} {amount}' for part, amount in self.groups.items())})"
-        if self.unused:
-            text += f", {len(self.unused)} not needed"
-        return f"{text}; {self.frozen} frozen, {self.trainable} trainable"
 
 
 def load(
-    source: str | Path, task: Task | None = None, settings: ModelSettings | None = None, *, rehead: bool = False
+    source: str | Path,
+    task: Task | None = None,
+    settings: ModelSettings | None = None,
+    *,
+    rehead: bool = False,
+    base: str | Path | None = None,
 ) -> tuple[SegmentationModel, LoadReport]:
     """Build a model from a file, a folder or a Hub id, and say what was loaded.
 
@@ -73,16 +56,20 @@ def load(
             do from now on. All others need one.
         settings: of the model, for what the file does not fix; `backbone` and `weights` are taken from the file.
         rehead: allow other classes than a checkpoint of ours has, with a new decoder head.
+        base: for a light checkpoint, the weights that its training started from; by default it looks for them.
 
     Raises:
-        WeightsError: nothing there, an unknown format, or any tensor missing, unexpected or of another shape.
+        WeightsError: nothing there, an unknown format, or any tensor missing, unexpected or of another shape; another
+            base than the light checkpoint's, or one that cannot be found.
     """
     path = locate(source)
     header = read_header(path) if path.suffix == ".safetensors" else None
+    if base is not None and (header is None or "base" not in header):
+        raise WeightsError("this is no light checkpoint: it needs no base", where=path, fix="leave the base out")
     if header is not None and "model" in header:
-        found = _ours(path)
-        wanted = ModelSettings(**header["model"]) if settings is None else settings
-        carried = build(Task, header["task"], path)
+        found = _ours(path, base)
+        own, carried = _said(header, path)
+        wanted = own if settings is None else settings
         task = task or carried
         new_head = rehead and task.classes.names != carried.classes.names
         if not new_head:
@@ -100,7 +87,7 @@ def load(
     _same_system(found, wanted, path)
     wanted = wanted.model_copy(update={"backbone": found.backbone, **found.settings})
     model = create(wanted, task, from_scratch=False)
-    return model, _fill(model, found, path, new_head, ours=header is not None and "model" in header)
+    return model, fill(model, found, path, new_head, ours=header is not None and "model" in header)
 
 
 def _same_system(found: Translated, wanted: ModelSettings, path: Path) -> None:
@@ -135,31 +122,44 @@ def read_about(path: Path) -> dict[str, Any]:
 
 
 def locate(source: str | Path) -> Path:
-    """Return the file or folder that holds the weights; fetch a Hub id.
+    """Return the file or folder that holds the weights.
+
+    Args:
+        source: a path; or a Hub id, which is fetched, `user/name` or `user/name@revision`; or the name of a model that
+            comes with the package. What lies there under a name comes first.
 
     Raises:
-        WeightsError: neither a file, nor a folder with weights, nor a Hub id that can be fetched.
+        WeightsError: none of these.
     """
     path = Path(source)
     if path.is_dir():
-        for name in CHECKPOINTS:
-            if (path / name).is_file():
-                return path / name
-        if (path / "config.json").is_file():
-            return path
-        raise WeightsError(
-            "this folder holds no weights",
-            where=path,
-            expected=f"{' or '.join(CHECKPOINTS)}, or a folder in `transformers` format, with config.json",
-        )
+        return _within(path)
     if path.is_file():
         return path
-    if re.fullmatch(r"[\w.-]+/[\w.-]+", str(source)) and not path.suffix:
-        return fetch(str(source))
+    if is_id(source):
+        return _within(fetch(path.as_posix()))
+    if (known := shipped()).get(path.as_posix()) is not None:
+        return _within(known[path.as_posix()])
     raise WeightsError(
         "there are no weights here",
         where=path,
-        expected="a file, a folder, or a Hub id such as facebook/sam2.1-hiera-tiny",
+        expected=f"a file, a folder, a Hub id such as facebook/sam2.1-hiera-tiny, or what is built in: {listing(known)}",
+    )
+
+
+def _within(folder: Path) -> Path:
+    """Return our checkpoint in a folder, or the folder if it is in `transformers` format."""
+    for name in CHECKPOINTS:
+        if (folder / name).is_file():
+            return folder / name
+    if (folder / SHARED).is_file() and "model" in (read_header(folder / SHARED) or {}):
+        return folder / SHARED
+    if (folder / "config.json").is_file():
+        return folder
+    raise WeightsError(
+        "this folder holds no weights",
+        where=folder,
+        expected=f"{' or '.join(CHECKPOINTS)}, what save_pretrained writes, or a folder in `transformers` format",
     )
 
 
@@ -214,9 +214,15 @@ def _unpickle(path: Path) -> dict[str, Tensor]:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
             break
-    if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
+    if not isinstance(content, Mapping) or not all(map(_is_plain, content.values())):
         raise WeightsError("this file holds something else than weights", where=path, expected="named tensors")
     return {str(name): tensor for name, tensor in content.items()}
+
+
+def _is_plain(value: object) -> bool:
+    """Whether a value is a tensor whose numbers all lie in memory; a file can hold others."""
+    dense = isinstance(value, Tensor) and value.layout == torch.strided and value.device.type == "cpu"
+    return dense and not value.is_quantized and not value.is_nested  # type: ignore[attr-defined]
 
 
 def published(path: Path) -> Translated:
@@ -240,19 +246,80 @@ def published(path: Path) -> Translated:
     return found
 
 
-def _ours(path: Path) -> Translated:
+def content(path: Path) -> Translated:
+    """Return the tensors of any file of weights, ours or published.
+
+    Raises:
+        WeightsError: not readable, or of an unknown kind.
+    """
+    return _ours(path) if "model" in read_about(path) else published(path)
+
+
+def _ours(path: Path, base: str | Path | None = None) -> Translated:
     tensors, head = read_tensors(path)
-    if head is None or head.get("format") != FORMAT:
+    if head is None or head.get("format") not in (FORMAT, LIGHT):
         raise WeightsError(f"this checkpoint has format {head and head.get('format')}", where=path, expected=FORMAT)
+    kind = "checkpoint"
+    settings, task = _said(head, path)
+    if head["format"] == LIGHT:
+        about = _base_of(head, path)
+        file = find_base(about, path) if base is None else locate(base)
+        if read_about(file).get("format") == LIGHT:  # two of them could name each other for ever
+            raise WeightsError("the base of a light checkpoint is a light checkpoint itself", where=file)
+        tensors |= missing_tensors(about, content(file), file)
+        kind = f"checkpoint, with what it has in common with {about['id']}"
     model = {name: tensor for name, tensor in tensors.items() if not name.startswith("training/")}
-    settings = ModelSettings(**head["model"])
     return Translated(
-        f"{settings.name} checkpoint",
+        f"{settings.name} {kind}",
         SYSTEMS[settings.name].family,
         settings.backbone,
         model,
-        masks=len(head["task"]["classes"]["names"]),
+        masks=len(task.classes),
         system=settings.name,
+    )
+
+
+def _said(head: Mapping[str, Any], path: Path) -> tuple[ModelSettings, Task]:
+    """Return the settings and the task that a checkpoint of ours carries.
+
+    Raises:
+        SettingsError: they are none.
+    """
+    return build(ModelSettings, head.get("model", ""), path), build(Task, head.get("task", ""), path)
+
+
+def _base_of(head: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """Return what a light checkpoint says of its base, after checking that it says it."""
+    about: Any = head.get("base")
+    words = ("id", "sha256", "kind", "backbone")
+    whole = isinstance(about, dict) and all(isinstance(about.get(word), str) for word in words)
+    tensors = about.get("tensors") if isinstance(about, dict) else None
+    if not whole or not isinstance(tensors, dict) or not all(isinstance(name, str) for name in tensors.values()):
+        raise WeightsError("this light checkpoint does not say what its base is", where=path, fix="use another copy")
+    found: dict[str, Any] = about
+    return found
+
+
+def find_base(about: Mapping[str, Any], path: Path) -> Path:
+    """Return the base of a light checkpoint: a file beside it or in the working folder, or a model on the Hub.
+
+    Args:
+        about: what the checkpoint says of its base.
+        path: of the checkpoint.
+
+    Raises:
+        WeightsError: it is in none of these places.
+    """
+    name = str(about["id"])
+    inside = not Path(name).is_absolute() and ".." not in Path(name).parts  # a file of others shall not point anywhere
+    places = [folder / name for folder in (path.parent, Path()) if inside and (folder / name).exists()]
+    if places or is_id(name):
+        return locate(places[0] if places else name)
+    raise WeightsError(
+        f"this is a light checkpoint: it needs the weights that its training started from, {name}",
+        where=path,
+        expected=f"{name} ({about['kind']}, {about['backbone']}) beside it or in the working folder",
+        fix='say where they are: memorysam.load(..., base="PATH OR HUB ID"), or --base',
     )
 
 
@@ -265,71 +332,3 @@ def _same_classes(carried: Task, task: Task, path: Path) -> None:
         expected=f"{len(task.classes)} classes: {listing(task.classes.names)}",
         fix=f"it has {len(carried.classes)}: {listing(carried.classes.names)}; to train a new head, set model.rehead",
     )
-
-
-def _fill(model: SegmentationModel, found: Translated, path: Path, new_head: bool, ours: bool) -> LoadReport:
-    """Copy the tensors into the model; everything that does not fit is on a named list or an error."""
-    own = model.state_dict()
-    whole = found.system is not None
-    theirs = (
-        {model.own_name(name): t for name, t in found.tensors.items()}
-        if whole
-        else {p + name: t for p in model.BASE for name, t in found.tensors.items()}
-    )
-    follows = model.FOLLOWS_CLASSES
-
-    def optional(name: str) -> bool:
-        """Whether the file may lack a tensor of the model, or have one that the model lacks."""
-        return bool(_OURS.search(name) or (ours and LORA.search(name)))
-
-    def added(name: str) -> bool:
-        """Whether the method adds a tensor to its backbone."""
-        return not whole and (not name.startswith(model.BASE) or bool(model.ADDED.search(name)))
-
-    unused = [n for n in theirs if n not in own and (optional(n) or (not whole and model.UNUSED.search(n)))]
-    theirs = {n: t for n, t in theirs.items() if n not in unused and not (new_head and follows.search(n))}
-    for name, tensor in theirs.items():
-        if name in own and own[name].shape != tensor.shape:
-            theirs[name] = model.fit(name, tensor, own[name].shape)
-    absent = [name for name in own if name not in theirs]
-    new = [n for n in absent if optional(n) or added(n) or (new_head and follows.search(n))]
-    missing = [name for name in absent if name not in new]
-    unexpected = [name for name in theirs if name not in own]
-    reshaped = [
-        f"{name} {list(theirs[name].shape)} instead of {list(own[name].shape)}"
-        for name in own
-        if name in theirs and theirs[name].shape != own[name].shape
-    ]
-    if missing or unexpected or reshaped:
-        problems = [
-            f"{len(names)} {what}: {listing(names, 5)}"
-            for what, names in (("missing", missing), ("unexpected", unexpected), ("of another shape", reshaped))
-            if names
-        ]
-        raise WeightsError(
-            f"this file does not fit the model ({found.kind}, {found.backbone}, {found.masks} masks)",
-            where=path,
-            expected=f"a model of {len(model.task.classes)} classes",
-            fix="; ".join(problems),
-        )
-    with torch.no_grad():
-        for name in own:
-            if name in theirs:
-                own[name].copy_(theirs[name])
-    trainable = sum(p.requires_grad for p in model.parameters())
-    frozen = sum(not p.requires_grad for p in model.parameters())
-    kind = f"{found.kind}, {found.backbone}"
-    groups = Counter(_group(model, name) for name in new)
-    return LoadReport(
-        path.name, kind, len(own) - len(new), tuple(new), tuple(found.unused + unused), frozen, trainable, dict(groups)
-    )
-
-
-def _group(model: SegmentationModel, name: str) -> str:
-    """Return what a tensor belongs to, for people: a part of the model, or its prototypes."""
-    if name.startswith("prototypes."):
-        return "prototypes"
-    if model.FOLLOWS_CLASSES.search(name):
-        return "decoder head"
-    part = model.part_of(name)
-    return {"lora": "LoRA", "stem": "stems"}.get(part, part)

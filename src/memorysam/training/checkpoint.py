@@ -16,9 +16,10 @@ import torch
 from torch import Tensor, distributed, nn, optim
 
 from memorysam.errors import WeightsError
-from memorysam.files import read_tensors, write_tensors
+from memorysam.files import writing_to
 from memorysam.models import weights
 from memorysam.models.base import SegmentationModel
+from memorysam.tensors import read_tensors, write_tensors
 
 LAST, PREVIOUS, BEST = "last.safetensors", "previous.safetensors", "best.safetensors"
 _PREFIX = "training/"
@@ -88,6 +89,8 @@ def load_state(
         WeightsError: there is no readable state.
     """
     tensors, head, notes = _newest(folder)
+    if notes:
+        _set_aside(folder / LAST)
     model.load_state_dict({name: t for name, t in tensors.items() if not name.startswith(_PREFIX)})
     training = head["training"]
     before, now = training.get("optimizer", "AdamW"), type(optimizer).__name__
@@ -121,17 +124,31 @@ def _newest(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any], list[str]]
         try:
             tensors, head = read_tensors(path)
         except WeightsError as error:
-            notes.append(f"{name} cannot be used, falling back to an earlier state:\n{error}")
+            notes.append(f"{name} cannot be used:\n{error}")
             continue
         if head is None or "training" not in head:
             raise WeightsError("this checkpoint holds a model but not the state of a run", where=path)
+        if notes:
+            notes.append(f"falling back to {name}, of step {head['training']['progress']['step']}")
         return tensors, head, notes
     raise WeightsError(
         "there is no state to resume from",
         where=folder,
         expected=f"{LAST} or {PREVIOUS}",
-        fix="\n".join(notes) or "train without --resume",
+        fix="\n".join([*notes, f"train anew into another folder; {BEST}, if it is whole, can be its --model.weights"]),
     )
+
+
+def _set_aside(last: Path) -> None:
+    """Rename a state that cannot be used: the next save would else put it in the place of the one that can."""
+    if distributed.is_initialized():
+        distributed.barrier()  # all ranks have looked at it
+    if _rank() == 0 and last.exists():
+        number = 1
+        while (aside := last.with_name(f"damaged-{number}.safetensors")).exists():
+            number += 1
+        with writing_to(aside):
+            last.rename(aside)
 
 
 def _moments(model: nn.Module, optimizer: optim.Optimizer) -> Mapping[str, Mapping[str, Tensor]]:
@@ -144,10 +161,16 @@ def _keep(last: Path, previous: Path) -> None:
     with contextlib.suppress(FileNotFoundError):
         temporary.unlink()
     try:
-        os.link(last, temporary)
-    except OSError:  # a file system without hard links
-        shutil.copyfile(last, temporary)
-    temporary.replace(previous)
+        with writing_to(previous):
+            try:
+                os.link(last, temporary)
+            except OSError:  # a file system without hard links
+                shutil.copyfile(last, temporary)
+            temporary.replace(previous)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
 
 
 def _generators() -> dict[str, Tensor]:

@@ -29,6 +29,9 @@ class ProgressBar:
         self._bar = tqdm(
             total=total, initial=done, desc=label, unit=unit, disable=quiet or not self._terminal, dynamic_ncols=True
         )
+        # tqdm goes by the wall clock: set back by an hour, the bar would stand still for one.
+        self._bar._time = time.monotonic
+        self._bar.start_t = self._bar.last_print_t = time.monotonic()
         self._label, self._unit, self._total, self._done = label, unit, total, done
         self._began = self._last = time.monotonic()
         self._first = done

@@ -18,11 +18,13 @@ from memorysam.errors import SettingsError, TrainingError
 from memorysam.files import append_line, make_folder, remove_leftovers, write_json, write_text
 from memorysam.strict import build, read_yaml
 from memorysam.training.checkpoint import LAST, PREVIOUS
+from memorysam.training.progress import say
 from memorysam.training.tensorboard import Curves
 
-SETTINGS, LOG = "settings.yaml", "log.jsonl"
+SETTINGS, LOG, SKIPPED, DATA = "settings.yaml", "log.jsonl", "skipped.jsonl", "data.json"
 _MAY_CHANGE = {
-    "data.dataset", "data.root", "data.cache", "data.workers", "train.save_every", "train.log_every",
+    "data.dataset", "data.root", "data.cache", "data.workers", "data.patience", "data.on_bad",
+    "data.skip_share", "train.save_every", "train.timeout", "train.log_every",
     "train.tensorboard", "train.device", "evaluate.batch_size",
 }  # fmt: skip
 _PACKAGES = ("memorysam", "torch", "transformers", "accelerate", "numpy", "opencv-python-headless", "safetensors")
@@ -47,6 +49,8 @@ class RunFolder:
         self, path: Path, settings: RunSettings, *, resume: bool, allow_changes: bool, main: bool = True
     ) -> None:
         self.path = path
+        self._settings, self._main = settings, main
+        self._data: Mapping[str, Any] = {}
         self._curves = Curves(path / "tensorboard", settings.train.tensorboard)
         states = [path / name for name in (LAST, PREVIOUS) if (path / name).exists()]
         if states and not resume:
@@ -62,25 +66,77 @@ class RunFolder:
         make_folder(path)
         remove_leftovers(path)
         if not resume:  # of a run that ended before its first save
-            (path / LOG).unlink(missing_ok=True)
-        write_text(path / SETTINGS, yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False))
-        write_json(path / "environment.json", environment())
+            for name in (LOG, SKIPPED):
+                (path / name).unlink(missing_ok=True)
+        self._write_settings()
+
+    def _write_settings(self) -> None:
+        write_text(self.path / SETTINGS, yaml.safe_dump(self._settings.model_dump(mode="json"), sort_keys=False))
+        write_json(self.path / "environment.json", environment())
+
+    def describe(self, data: Mapping[str, Any]) -> None:
+        """Keep the record of the data that the run trains on."""
+        self._data = data
+        if self._main:
+            write_json(self.path / DATA, data)
+
+    def described(self) -> dict[str, Any] | None:
+        """Return the record of the data with which the run began; None for a run without one.
+
+        Raises:
+            TrainingError: it cannot be read.
+        """
+        path = self.path / DATA
+        if not path.exists():
+            return None
+        try:
+            found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            return {key: found[key] for key in ("samples", "modalities", "classes")}
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise TrainingError(
+                f"the record of the data of this run is damaged: {error!r}", where=path, fix="pass --allow-changes"
+            ) from None
+
+    def make_again(self) -> None:
+        """Make the folder anew if somebody has removed it, and say so: what is in memory is worth more than a folder.
+
+        Raises:
+            MemorySAMError: it cannot be made.
+        """
+        if not self._main or (self.path / SETTINGS).exists():
+            return
+        say(f"{self.path} was removed while the run was under way; it is made anew and its log begins here")
+        make_folder(self.path)
+        self._curves.make_again()
+        self._write_settings()
+        self.describe(self._data)
 
     def log(self, step: int, **values: object) -> None:
         """Append a line to the log, and its numbers to the curves."""
+        self.make_again()
         line = json.dumps({"time": round(time.time(), 3), "step": step, **values})
         append_line(self.path / LOG, line)
         self._curves.add(step, values)
+
+    def skipped(self, split: str, sample: str, what: str) -> bool:
+        """List a sample that cannot be read; return False for one that is listed already. Every rank may do so."""
+        path, line = self.path / SKIPPED, json.dumps({"split": split, "id": sample, "what": what})
+        if path.exists() and any(_is_of(old, split, sample) for old in path.read_text(encoding="utf-8").splitlines()):
+            return False
+        append_line(path, line)
+        return True
 
     def close(self) -> None:
         """Write out what is buffered; the run may be continued."""
         self._curves.close()
 
-    def rewind_log(self, step: int) -> None:
-        """Drop what was logged after `step`, which will be logged again."""
+    def rewind_log(self, step: int, validated: int | None = None) -> None:
+        """Drop what will be logged again: what came after `step`, and validations after step `validated`."""
         path = self.path / LOG
         if path.exists():
-            kept = [line for line in path.read_text(encoding="utf-8").splitlines() if _step(line) <= step]
+            last = {False: step, True: step if validated is None else validated}
+            lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+            kept = [line for line in lines if _step(line) <= last['"validation": {' in line]]
             write_text(path, "".join(line + "\n" for line in kept))
 
 
@@ -137,6 +193,14 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in tree.items():
         flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
     return flat
+
+
+def _is_of(line: str, split: str, sample: str) -> bool:
+    try:
+        one = json.loads(line)
+    except ValueError:  # a line that was cut off
+        return False
+    return bool(one["split"] == split and one["id"] == sample)
 
 
 def _step(line: str) -> int:

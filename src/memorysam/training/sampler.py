@@ -57,20 +57,34 @@ class TrainSampler:
 
 
 def shown_modalities(
-    names: Sequence[str], probability: float, key: tuple[int, ...], always: Collection[str] = ()
+    names: Sequence[str],
+    probability: float,
+    key: tuple[int, ...],
+    always: Collection[str] = (),
+    *,
+    shuffle: bool = False,
 ) -> list[str]:
-    """Return the modalities that one forward pass sees, in their order.
+    """Return the modalities that one forward pass sees, in the order in which it sees them.
 
     Args:
         names: all of them.
         probability: of a subset, all non-empty ones being equally likely (the whole among them), instead of all.
         key: seed and position; the same on every rank, so that all ranks see the same modalities.
         always: those of them that are never left out and do not count: maps of regions.
+        shuffle: whether their order is random, all being equally likely, instead of theirs; what is in `always` keeps
+            its place. It changes nothing about which ones are seen.
     """
     rng = np.random.default_rng(key)
-    if rng.random() >= probability:
-        return list(names)
-    droppable = [name for name in names if name not in always]
-    chosen = int(rng.integers(1, 2 ** len(droppable)))
-    kept = {name for i, name in enumerate(droppable) if chosen >> i & 1}
-    return [name for name in names if name in kept or name in always]
+    shown = list(names)
+    if rng.random() < probability:
+        droppable = [name for name in names if name not in always]
+        chosen = int(rng.integers(1, 2 ** len(droppable)))
+        kept = {name for i, name in enumerate(droppable) if chosen >> i & 1}
+        shown = [name for name in names if name in kept or name in always]
+    if not shuffle:
+        return shown
+    places = [i for i, name in enumerate(shown) if name not in always]
+    mixed = [shown[places[i]] for i in rng.permutation(len(places))]
+    for place, name in zip(places, mixed, strict=True):
+        shown[place] = name
+    return shown

@@ -1,16 +1,17 @@
 """What a run starts with: the device and the processes, and the model."""
 
 import os
+from datetime import timedelta
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs
+from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
 
 from memorysam.config import RunSettings, TrainSettings
 from memorysam.errors import SettingsError
 from memorysam.models import weights
 from memorysam.models.base import SegmentationModel
-from memorysam.models.factory import backbone_of, create
+from memorysam.models.factory import backbone_of, create, require_memory
 from memorysam.models.systems import SYSTEMS
 from memorysam.spec import Task
 from memorysam.training.progress import say
@@ -33,7 +34,8 @@ def accelerate(options: TrainSettings) -> Accelerator:
     handler = DistributedDataParallelKwargs(broadcast_buffers=False)  # prototypes are equal by themselves
     # Without a GPU, Accelerate must be told so, or every process of several takes itself for the only one.
     cpu = options.device == "cpu" or not torch.accelerator.is_available()
-    accelerator = Accelerator(mixed_precision="no", cpu=cpu, kwargs_handlers=[handler])
+    patience = InitProcessGroupKwargs(timeout=timedelta(minutes=options.timeout))
+    accelerator = Accelerator(mixed_precision="no", cpu=cpu, kwargs_handlers=[handler, patience])
     wanted = int(os.environ.get("WORLD_SIZE", 1))
     if accelerator.num_processes != wanted:
         raise SettingsError(
@@ -56,9 +58,12 @@ def start(settings: RunSettings, task: Task, quiet: bool = False) -> Segmentatio
     """Build the model with which training starts.
 
     Raises:
-        SettingsError: an unknown backbone, or one that is of no use without weights, and no weights.
+        SettingsError: an unknown backbone, or one that is of no use without weights, and no weights; an order that the
+            system has no use for.
     """
     chosen = settings.model
+    if settings.train.modality_order == "shuffle":
+        require_memory(chosen)
     backbone = backbone_of(chosen)
     if chosen.weights is None and backbone != "micro":
         raise SettingsError(

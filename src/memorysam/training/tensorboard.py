@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from memorysam.errors import SettingsError
+from memorysam.files import make_folder
+from memorysam.training.progress import say
 
 
 class Curves:
@@ -32,28 +34,59 @@ class Curves:
         self._writer: Any = None
 
     def add(self, step: int, values: Mapping[str, object]) -> None:
-        """Add a point to each curve; what an interrupted run drew beyond the first `step` is dropped."""
+        """Add a point to each curve; what an interrupted run drew beyond the first `step` is dropped.
+
+        Curves are a convenience: where they cannot be written they end, with a message, and the run goes on.
+        """
         if self._folder is None:
             return
-        if self._writer is None:
-            from torch.utils.tensorboard import SummaryWriter
+        try:
+            if self._writer is None:
+                from torch.utils.tensorboard import SummaryWriter
 
-            _next_second(self._folder)
-            self._writer = SummaryWriter(str(self._folder), purge_step=step)
-        for name, value in _numbers(values):
-            self._writer.add_scalar(name, value, step)
+                make_way(self._folder)
+                # A validation that is repeated leaves the step before it.
+                self._writer = SummaryWriter(str(self._folder), purge_step=step + ("validation" in values))
+            for name, value in _numbers(values):
+                self._writer.add_scalar(name, value, step)
+        except OSError as error:
+            self._give_up(error)
+
+    def make_again(self) -> None:
+        """Begin another file in a folder that was removed."""
+        if self._folder is not None and self._writer is not None:
+            make_folder(self._folder)
+            self.close()
 
     def close(self) -> None:
         """Write out what is buffered."""
         if self._writer is not None:
-            self._writer.close()
+            try:
+                self._writer.close()
+            except OSError as error:
+                self._give_up(error)
             self._writer = None
 
+    def _give_up(self, error: OSError) -> None:
+        say(f"no more curves for TensorBoard, {self._folder} cannot be written: {error}; log.jsonl has all numbers")
+        self._folder = None
 
-def _next_second(folder: Path) -> None:
-    """Wait until no file of the folder was begun in this second: TensorBoard reads those by a counter, 10 before 9."""
-    while any(folder.glob(f"*.tfevents.{int(time.time()):010d}.*")):
-        time.sleep(0.02)
+
+def make_way(folder: Path) -> None:
+    """Give the files of `folder` times of before this second, in their order.
+
+    TensorBoard reads files in the order of the times in their names. Those of one second are ordered by a counter as if
+    it were a word, 10 before 9, and after the clock was set back a new file would come before those it continues.
+    """
+    latest = int(time.time()) - 1
+    for path in sorted(folder.glob("*.tfevents.*"), reverse=True):
+        head, _, tail = path.name.partition(".tfevents.")
+        second, _, rest = tail.partition(".")
+        if not second.isdigit():
+            continue
+        if int(second) > latest:
+            path.rename(path.with_name(f"{head}.tfevents.{latest:010d}.{rest}"))
+        latest = min(int(second), latest) - 1
 
 
 def _numbers(values: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, float]]:

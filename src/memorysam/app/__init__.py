@@ -1,0 +1,1 @@
+"""Pictures instead of numbers: local pages that show a model at work, and a data set."""
