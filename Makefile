@@ -35,5 +35,5 @@ $(VENV)/.installed: $(SET_UP) | $(BIN)/python
 
 $(VENV)/.installed-test: $(SET_UP) | $(BIN)/python
 	@echo "installing into $(VENV); with PyTorch this takes minutes"
-	$(INSTALL) --editable '.[test]'
+	$(INSTALL) --editable '.[test,browser]'
 	@touch $@ $(VENV)/.installed

@@ -97,7 +97,7 @@ def main() -> None:
     """Print the table and write it as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", default=["micro"], help="backbones of memorysam")
-    parser.add_argument("--systems", action="store_true", help="instead, all systems at micro size")
+    parser.add_argument("--systems", nargs="*", help="instead, these systems or all, at micro size")
     parser.add_argument("--modalities", nargs="+", type=int, default=[1, 2, 3, 4])
     parser.add_argument("--sizes", nargs="+", default=["256x256"], help="HEIGHTxWIDTH")
     parser.add_argument("--format", choices=["onnx", "torch"], default="onnx")
@@ -109,8 +109,9 @@ def main() -> None:
     jobs = []
     for text in asked.sizes:
         height, width = map(int, text.split("x"))
-        if asked.systems:
-            for name, system in SYSTEMS.items():
+        if asked.systems is not None:
+            for name in asked.systems or SYSTEMS:
+                system = SYSTEMS[name]
                 settings = ModelSettings(name=name, backbone="micro")
                 rig = (*RIG[:2], REGIONS) if system.takes_regions else RIG[:2]
                 jobs.append((settings, rig, (height, width)))
@@ -122,7 +123,7 @@ def main() -> None:
         print("  ".join(row(found[-1])), flush=True)
         if asked.out is not None:
             keep(asked.out, found[-1], asked.threads)
-    head = [*"system backbone M size MB".split(), "max |d logit|", "same class, %", "torch ms", "onnx ms", "export s"]
+    head = ["system", "backbone", "M", "size", "MB", "max |d|", "same class, %", "torch ms", "onnx ms", "export s"]
     print("\n" + table(head, [row(one) for one in found]))
 
 

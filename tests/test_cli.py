@@ -20,6 +20,7 @@ NEEDED = {
     "compare": ["--scale", "--systems", "--seeds", "--out", "--json"],
     "make-scenes": ["--train", "--val", "--test", "--size", "--seed"],
     "benchmark": ["--backbone", "--size", "--modalities", "--repeats", "--scaling", "--fit", "--out", "--json"],
+    "export": ["--out", "--format", "--modalities", "--image-size", "--json"],
     "share": ["--to", "--out", "--light", "--base", "--license", "--private", "--json"],
     "report": ["--out", "--images", "--split", "--json"],
     "completion": [],

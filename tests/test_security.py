@@ -42,6 +42,7 @@ ALLOWED = {
     "import by name": {"cli.py", "__init__.py", "experiments/panels.py"},  # names that stand in these files
     "a process": {"training/run.py", "benchmark/start_up.py"},  # git describe; Python itself
     "imports pickle": {"data/transport.py"},  # between a process and its own workers, through no file
+    "torch.export.load": {"export/torch_file.py"},  # of a file that the user has called his own
     "yaml.load": {"strict.py"},  # with its own loader, which is a stricter safe one
 }
 CODE_LOADERS = {
@@ -91,6 +92,8 @@ def call(node):
         yield "a shell"
     if whole in ("torch.load", "torch.jit.load", "torch.hub.load") and said.get("weights_only") != "True":
         yield f"{whole} without weights_only=True"
+    if whole == "torch.export.load":  # reads pickles, and formulas as code
+        yield whole
     if whole in ("yaml.load", "yaml.load_all"):
         yield "yaml.load" if said.get("Loader") == "_StrictLoader" else "yaml with code"
     if said.get("allow_pickle", "False") != "False":
@@ -121,9 +124,9 @@ def test_what_is_allowed_is_still_done():
         "import pickle", "from pickle import loads", "import joblib.memory", "os.system(line)", "os.popen(line)",
         "subprocess.run(words)", "os.execv(a, b)", "run(line, shell=True)", "run(line, shell=flag)",
         "torch.load(path)", "torch.load(path, weights_only=False)", "torch.load(path, weights_only=flag)",
-        "torch.hub.load(a, b)", "yaml.load(text)", "yaml.load(text, Loader=yaml.Loader)", "yaml.unsafe_load(text)",
-        "yaml.load(text, yaml.FullLoader)", "np.load(path, allow_pickle=True)", "np.lib.format.read_array(file)",
-        "archive.extractall(folder)", "shutil.unpack_archive(path)", "import tarfile",
+        "torch.hub.load(a, b)", "torch.export.load(path)", "yaml.load(text)", "yaml.load(text, Loader=yaml.Loader)",
+        "yaml.unsafe_load(text)", "yaml.load(text, yaml.FullLoader)", "np.load(path, allow_pickle=True)",
+        "np.lib.format.read_array(file)", "archive.extractall(folder)", "shutil.unpack_archive(path)", "import tarfile",
         "AutoModel.from_pretrained(name, trust_remote_code=True)",
     ],
 )  # fmt: skip

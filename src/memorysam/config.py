@@ -130,8 +130,8 @@ class DataSettings(Settings):
     patience: Annotated[float, Field(ge=0)] = 600.0
     """Seconds after which a process that reads is taken for hanging, as on a network drive; 0 waits for ever."""
     on_bad: Literal["error", "skip"] = "error"
-    """What becomes of a sample that cannot be read: an error, or another sample takes its place in training, and none in
-    scores; each is listed once (skipped.jsonl)."""
+    """What becomes of a sample that cannot be read: an error, or another takes its place in training, and none in scores;
+    each is listed once (skipped.jsonl)."""
     skip_share: Fraction = 0.001
     """At most this share of a split may be skipped, rounded up to whole samples."""
     scenes: tuple[Positive, Positive, Positive] = (2000, 100, 200)
@@ -242,6 +242,8 @@ class TrainSettings(Settings):
     """Steps between two lines in the log."""
     tensorboard: bool | None = None
     """TensorBoard logs; by default if tensorboard is installed."""
+    wandb: Literal["off", "offline", "online"] = "off"
+    """Weights & Biases: offline keeps what it logs in the run folder, for `wandb sync`."""
 
     @field_validator("momentum", "power", "lr_min", "ohem_probability", "ohem_least")
     @classmethod

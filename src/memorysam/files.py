@@ -18,9 +18,9 @@ _IN_TENSORS = ("write_tensors", "read_header", "read_tensors", "digest")
 def __getattr__(name: str) -> Any:
     """Find what needs PyTorch, and lies in `tensors`, under this name too."""
     if name in _IN_TENSORS:
-        from importlib import import_module
+        from memorysam import tensors
 
-        return getattr(import_module("memorysam.tensors"), name)
+        return getattr(tensors, name)
     raise AttributeError(f"module 'memorysam.files' has no attribute {name!r}")
 
 

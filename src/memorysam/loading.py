@@ -47,10 +47,6 @@ def load(
     """
     chosen_device = _device(device)
     file = weights.locate(path)
-    if file.suffix in (".onnx", ".pt2"):
-        raise WeightsError(
-            "an exported file can predict and nothing else", where=file, fix="use the checkpoint that it is from"
-        )
     carried = weights.carried_task(file)
     task = None
     if carried is not None or (modalities is not None and classes is not None):

@@ -1,11 +1,11 @@
 """Which scenes a page begins with."""
 
-import memorysam
 import pytest
 
+import memorysam
 from memorysam.app.examples import data_of, named, of_run
-from memorysam.data.catalog import open_dataset
 from memorysam.config import DataSettings
+from memorysam.data.catalog import open_dataset
 from memorysam.errors import DataError
 from memorysam.models import weights
 from memorysam.models.factory import create

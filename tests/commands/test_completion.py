@@ -23,8 +23,9 @@ def complete(bash, tmp_path_factory):
     (folder / "script").write_text(bash)
 
     def ask(*words):
-        asked = f'source ./script; COMP_WORDS=("$@"); COMP_CWORD={len(words)}; _memorysam; printf "%s\\n" "${{COMPREPLY[@]}}"'
-        command = ["bash", "-euc", asked, "bash", "memorysam", *words]
+        state = f'COMP_WORDS=("$@"); COMP_CWORD={len(words)}'
+        asked = f'source ./script; {state}; _memorysam; printf "%s\\n" "${{COMPREPLY[@]}}"'
+        command = ["bash", "-uc", asked, "bash", "memorysam", *words]
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60)
         assert (done.returncode, done.stderr) == (0, "")
         return done.stdout.split()

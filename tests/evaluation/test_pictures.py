@@ -1,6 +1,6 @@
 import numpy as np
 
-from memorysam.evaluation.pictures import as_picture
+from memorysam.evaluation.pictures import as_picture, glow, heat, sheet
 from memorysam.spec import Modality
 
 
@@ -11,3 +11,28 @@ def test_regions_are_shown_in_colours_of_their_own():
     assert picture.dtype == np.uint8
     assert np.array_equal(picture[0, 1], picture[1, 2])
     assert len(np.unique(picture.reshape(-1, 3), axis=0)) == 5
+
+
+def test_a_sheet_has_a_row_for_each_sample_and_every_picture_in_it():
+    red, blue = (np.full((20, 30, 3), colour, np.uint8) for colour in ((255, 0, 0), (0, 0, 255)))
+    made = sheet([("one", [red, blue]), ("two \u00e9", [blue, red])], ["left", "right"], height=40)
+    assert made.shape == (2 * (40 + 18 + 8) + 18 + 4, 2 * 60 + 4 + 8, 3)
+    for colour in ((255, 0, 0), (0, 0, 255)):
+        assert (made == colour).all(axis=2).sum() == 2 * 40 * 60
+
+
+def test_weights_glow_where_they_are_and_leave_the_rest_grey():
+    picture = np.full((40, 80, 3), (200, 100, 0), np.uint8)
+    weights = np.zeros((2, 4), np.float32)
+    weights[1, 3] = 0.01
+    shown = glow(picture, weights).astype(int)
+    assert shown.shape == picture.shape
+    assert shown[39, 79].sum() > shown[0, 0].sum() + 100
+    assert np.ptp(shown[0, 0]) <= 3
+
+
+def test_heat_rises_from_blue_to_yellow():
+    low, high = heat(np.array([[0.0, 1.0]]))[0].astype(int)
+    assert low[2] > low[0]
+    assert high[0] > 200
+    assert high[2] < 100

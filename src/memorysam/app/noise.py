@@ -75,7 +75,8 @@ def unnormalised(values: NDArray[np.float32], modality: Modality, stored: Image)
     channels = values.shape[0]
     means, stds = (np.broadcast_to(np.asarray(v, np.float32), channels) for v in (modality.mean, modality.std))
     zero = np.full(channels, low) if modality.zero == "low" else np.median(stored, axis=(0, 1))
-    image = (np.moveaxis(values, 0, 2) * stds + means) * (high - low) + zero
-    if stored.dtype.kind == "f":
-        return image.astype(stored.dtype)
-    return np.rint(np.clip(image, 0, np.iinfo(stored.dtype).max)).astype(stored.dtype)
+    image: Image = (np.moveaxis(values, 0, 2) * stds + means) * (high - low) + zero
+    if stored.dtype.kind != "f":
+        image = np.rint(np.clip(image, 0, np.iinfo(stored.dtype).max))
+    restored: Image = image.astype(stored.dtype)
+    return restored

@@ -104,11 +104,16 @@ def bars(shares: Sequence[tuple[str, tuple[int, int, int], float]]) -> str:
 def attention(found: Mapping[str, Mapping[str, tuple[Picture, float, float]]]) -> str:
     """Return where each modality looks: a card for each pair of one that looks and an earlier one."""
     cards = [
-        card(picture, f"{name} \N{RIGHTWARDS ARROW} {other}", f"{share * 100:.0f} %")
+        card(picture, f"{name} \N{RIGHTWARDS ARROW} {other}", _weight(share, pointer))
         for name, glances in found.items()
-        for other, (picture, share, _) in glances.items()
+        for other, (picture, share, pointer) in glances.items()
     ]
     return grid(cards, max(3, len(found)))
+
+
+def _weight(share: float, pointer: float) -> str:
+    """Say how much of the weight went there, and if it went to no place: the map then shows next to nothing."""
+    return f"{share * 100:.0f} %" + (f", pointer {pointer * 100:.0f} %" if pointer >= 0.005 else "")
 
 
 def tags(found: Mapping[str, str]) -> str:

@@ -75,4 +75,4 @@ def read_uploads(files: Mapping[str, str | Path | None], folder: Path, task: Tas
             where=given[first].name,
             fix="use memorysam predict, or make the images smaller",
         )
-    return safe_stem(given[next(n for n in given if n in task.sensors)].name), images
+    return safe_stem(given[next(name for name in task.sensors if name in given)].name), images

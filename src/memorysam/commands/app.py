@@ -61,6 +61,7 @@ def main(argv: Sequence[str]) -> int:
     serve.library()  # before any work
     predictor = load(own.checkpoint, device=own.device, base=own.base)
     predictor.for_inference(own.precision)
+    found: examples.Examples | None
     if own.examples is not None:
         about = predictor.model.origin.about if predictor.model.origin is not None else {}
         found = examples.named(predictor.model.task, own.examples, own.root, own.split, examples.data_of(about))

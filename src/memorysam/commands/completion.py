@@ -13,8 +13,8 @@ import tyro
 from memorysam.commands.arguments import parse
 from memorysam.config import packaged
 
-DESCRIPTION = """Print a script that lets a shell complete verbs, their options, values that an option may have, and names
-of settings files, data sets and models that come with the package. In bash, for all shells to come:
+DESCRIPTION = """Print a script that lets a shell complete verbs, their options, the values that an option may have, and
+names of settings files, data sets and models that come with the package. In bash, for all shells to come:
 
   memorysam completion bash > ~/.local/share/bash-completion/completions/memorysam
 
@@ -52,7 +52,7 @@ VALUES
 complete -o filenames -F _memorysam memorysam
 """
 
-_OPTION = re.compile(r"(?:^|│)[ ]*(?:-h, )?(--[a-z][\w.-]*)(?: \[?\{([\w,.-]+)\})?", re.MULTILINE)
+_OPTION = re.compile(r"(?:^ *|│ *| {2,})(?:-h, )?(--[a-z][\w.-]*)(?: \[?\{([\w,.-]+)\})?", re.MULTILINE)
 
 
 @dataclass
@@ -84,18 +84,15 @@ def script(shell: str) -> str:
 
 def verbs() -> dict[str, Callable[[Sequence[str]], int]]:
     """Return all verbs with their functions."""
-    from memorysam import commands as c
-    from memorysam.commands import (  # noqa: F401  they become names of `commands`
-        app, benchmark, cache, check_data, compare, demo, doctor, evaluate, export, info, make_scenes, predict, report,
-        reproduce, share, train, view,
-    )  # fmt: skip
+    from memorysam.commands import app, benchmark, cache, check_data, compare, demo, doctor, evaluate, export, info
+    from memorysam.commands import make_scenes, predict, report, reproduce, share, train, view  # isort: skip
 
     return {
-        "demo": c.demo.main, "train": c.train.main, "evaluate": c.evaluate.main, "predict": c.predict.main,
-        "export": c.export.main, "app": c.app.main, "view": c.view.main, "check-data": c.check_data.main,
-        "cache": c.cache.main, "reproduce": c.reproduce.main, "compare": c.compare.main,
-        "make-scenes": c.make_scenes.main, "benchmark": c.benchmark.main, "share": c.share.main,
-        "info": c.info.main, "report": c.report.main, "completion": main, "doctor": c.doctor.main,
+        "demo": demo.main, "train": train.main, "evaluate": evaluate.main, "predict": predict.main,
+        "export": export.main, "app": app.main, "view": view.main, "check-data": check_data.main, "cache": cache.main,
+        "reproduce": reproduce.main, "compare": compare.main, "make-scenes": make_scenes.main,
+        "benchmark": benchmark.main, "share": share.main, "info": info.main, "report": report.main,
+        "completion": main, "doctor": doctor.main,
     }  # fmt: skip
 
 

@@ -19,7 +19,8 @@ batch. The graph is compared with the model on twenty images before the file is 
   memorysam export runs/rgbdel --out rgbd.onnx --modalities rgb depth --image-size 512 768
   memorysam predict potholes.onnx --rgb a.jpg --disparity a.png
 
-ONNX needs `pip install 'memorysam[export]'`; to use the file, onnxruntime is enough. docs/deploy.md says what is in it."""
+ONNX needs `pip install 'memorysam[export]'`; to use a file, onnxruntime is enough. docs/deploy.md says what is in
+one."""
 
 
 @dataclass

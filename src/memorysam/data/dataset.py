@@ -1,6 +1,7 @@
 """The only Dataset: a source of stored samples, a transform, and the way from stored values to tensors.
 
-`Raw` (of `raw`) is what is stored (NumPy, `[H, W, K]`, stored values), `Sample` what a model sees (tensors, `[K, H, W]`).
+`Raw` (in `raw`) is what is stored (NumPy, `[H, W, K]`, stored values), `Sample` what a model sees (tensors,
+`[K, H, W]`).
 """
 
 import hashlib

@@ -25,7 +25,7 @@ h2 { margin-top: 2.2rem; font-size: 1.3rem; border-bottom: 1px solid var(--line)
 .scroll { overflow-x: auto; margin: 1rem 0; } table { border-collapse: collapse; }
 th, td { padding: .25rem .8rem; text-align: left; } th { border-bottom: 2px solid var(--strong); }
 tr:nth-child(even) td { background: var(--shade); }
-.number { text-align: right; font-variant-numeric: tabular-nums; } td.bar { width: 16rem; }
+.number { text-align: right; font-variant-numeric: tabular-nums; } td.bar { width: 16rem; min-width: 8rem; }
 td.bar div { background: var(--bar); height: .9rem; }
 img { max-width: 100%; display: block; } figure { margin: 1rem 0; }
 figcaption { color: var(--faint); font-size: .9rem; overflow-wrap: anywhere; }

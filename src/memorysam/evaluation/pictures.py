@@ -107,17 +107,18 @@ def fit(picture: Picture, longest: int) -> Picture:
     factor = longest / max(height, width)
     way = cv2.INTER_AREA if factor < 1 else cv2.INTER_NEAREST
     size = (max(1, round(width * factor)), max(1, round(height * factor)))
-    return cv2.resize(picture, size, interpolation=way).astype(np.uint8)
+    resized: Picture = cv2.resize(picture, size, interpolation=way).astype(np.uint8)
+    return resized
 
 
 def marked(picture: Picture, y: float, x: float) -> Picture:
     """Draw a ring about a place, given as shares of height and width."""
     height, width = picture.shape[:2]
     centre, radius = (round(x * width), round(y * height)), max(3, round(0.02 * max(height, width)))
-    ring = cv2.circle(picture.copy(), centre, radius, (0, 0, 0), thickness=max(3, radius // 2), lineType=cv2.LINE_AA)
-    return cv2.circle(
-        ring, centre, radius, (255, 255, 255), thickness=max(1, radius // 5), lineType=cv2.LINE_AA
-    ).astype(np.uint8)
+    ring = picture.copy()
+    for colour, thickness in ((0, max(3, radius // 2)), (255, max(1, radius // 5))):
+        cv2.circle(ring, centre, radius, (colour,) * 3, thickness=thickness, lineType=cv2.LINE_AA)
+    return ring
 
 
 def sheet(rows: Sequence[tuple[str, Sequence[Picture]]], titles: Sequence[str], height: int = 160) -> Picture:

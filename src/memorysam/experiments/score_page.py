@@ -93,15 +93,16 @@ def add_images(page: Page, extremes: Extremes, source: Source, task: Task) -> No
     """Add the worst and the best images: what the sensors saw, truth, prediction, and where they differ."""
     held = {modality.name for modality in source.modalities}
     shown = [name for name in task.sensors if name in held]
-    for title, images in (("The worst images", extremes.worst), ("The best images", extremes.best)):
-        if not images:
-            continue
-        page.heading(title)
+    if extremes.worst:
+        page.heading("Images")
         page.words(
             f"From left to right: {', '.join(written([name]) for name in shown)}, truth, prediction, and in orange "
             "what is wrong (black: not labelled). Each score is the mean over the classes of that image."
         )
         page.legend(task.classes)
+    for title, images in (("The worst images", extremes.worst), ("The best images", extremes.best)):
+        if images:
+            page.heading(title)
         for scored in images:
             page.picture(_row(scored, source, task, shown), f"{scored.id}: mIoU {scored.miou:.1f} %")
 

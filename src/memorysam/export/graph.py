@@ -4,7 +4,12 @@ The graph holds what `models` computes for predictions: LoRA merged, rotary embe
 this size as constants, no memory of the last modality.
 """
 
-from collections.abc import Sequence
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +18,7 @@ from torch.export import Dim, ExportedProgram
 from memorysam.errors import SettingsError
 from memorysam.models.base import SegmentationModel
 from memorysam.models.tune import for_inference
-from memorysam.spec import STRIDE, Modality, Size
+from memorysam.spec import Modality, Size
 
 LARGEST_BATCH = 1024
 
@@ -54,9 +59,30 @@ def inputs_of(modalities: Sequence[Modality], size: Size, batch: int, seed: int 
 def aligns_corners(model: SegmentationModel, names: Sequence[str]) -> bool:
     """Whether a model's logits are to be upsampled so that their corners lie on the image's."""
     modalities = model.task.seeing(names)
-    images = inputs_of(modalities, (2 * STRIDE, 2 * STRIDE), batch=1)
+    images = inputs_of(modalities, model.task.image_size, batch=1)
     with torch.no_grad():
         return bool(model({m.name: image for m, image in zip(modalities, images, strict=True)}).align_corners)
+
+
+@contextlib.contextmanager
+def quietly() -> Iterator[None]:
+    """Keep what PyTorch tells its own developers, whole graphs at times, from the terminal, the log and warnings."""
+    with warnings.catch_warnings(action="ignore"), ExitStack() as stack:
+        for redirect in (contextlib.redirect_stdout, contextlib.redirect_stderr):
+            stack.enter_context(redirect(io.StringIO()))
+        logger = logging.getLogger("torch")
+        stack.callback(logger.setLevel, logger.level)
+        logger.setLevel(logging.CRITICAL)
+        yield
+
+
+def _reason(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    if "batch" in text and "pecializ" in text:
+        return "one of its steps is for a fixed number of images"
+    if "data-dependent" in text:
+        return "the shape of one of its steps depends on the values of an image"
+    return text[:200] or type(error).__name__
 
 
 def graph_of(model: SegmentationModel, names: Sequence[str], size: Size) -> ExportedProgram:
@@ -76,13 +102,13 @@ def graph_of(model: SegmentationModel, names: Sequence[str], size: Size) -> Expo
     images = inputs_of(modalities, size, batch=2)
     fixed = Fixed(model, [modality.name for modality in modalities]).eval()
     try:
-        with torch.no_grad():
+        with torch.no_grad(), quietly():
             return torch.export.export(
                 fixed, images, dynamic_shapes={"images": tuple({0: batch} for _ in images)}, strict=False
             )
     except Exception as error:  # noqa: BLE001  of many kinds, none of which says this
         raise SettingsError(
-            f"this model cannot be made a graph: {str(error).splitlines()[0]}",
+            f"this model cannot be made a graph: {_reason(error)}",
             where=str(model.settings()["name"]),
             expected="a model whose steps do not depend on the values it computes",
             fix="use it through memorysam.load",

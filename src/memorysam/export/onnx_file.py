@@ -5,11 +5,6 @@ Outputs are `logits` `[B, C, H/4, W/4]`, `probabilities` `[B, C, *size]` and `la
 become normalised ones is in the metadata, as JSON.
 """
 
-import contextlib
-import io
-import logging
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +13,7 @@ from torch.export import ExportedProgram
 
 from memorysam.errors import MemorySAMError, SettingsError
 from memorysam.export.about import KEY, About
+from memorysam.export.graph import quietly
 
 OPSET = 20
 LARGEST = 2**31 - 1
@@ -53,7 +49,7 @@ def convert(program: ExportedProgram, about: About) -> Any:
     import onnx
 
     try:
-        with _quietly():
+        with quietly():
             made = torch.onnx.export(
                 program,
                 input_names=list(about.modalities),
@@ -90,19 +86,6 @@ def write(model: Any, path: Path, about: About) -> None:
 
 def _first_line(error: Exception) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
-
-
-@contextlib.contextmanager
-def _quietly() -> Iterator[None]:
-    """Keep what the exporter tells its developers from standard output, the log and warnings."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(action="ignore"), contextlib.redirect_stdout(io.StringIO()):
-            yield
-    finally:
-        logger.setLevel(level)
 
 
 def _forget_sources(model: Any) -> None:

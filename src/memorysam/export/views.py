@@ -66,7 +66,8 @@ def mirror(image: NDArray[np.float32], modality: Modality) -> NDArray[np.float32
 def _one_view(graph: Graph, images: Images, size: Size, settings: EvaluateSettings) -> NDArray[np.float32]:
     if settings.method == "windows":
         return _in_windows(graph, images, settings.overlap)
-    return graph.run(images, size).probabilities[0]
+    found: NDArray[np.float32] = graph.run(images, size).probabilities[0]
+    return found
 
 
 def _in_windows(graph: Graph, images: Images, overlap: float) -> NDArray[np.float32]:

@@ -143,7 +143,7 @@ def _looks(
     for frame, (q, k) in enumerate(zip(asked, offered, strict=True), start=1):
         earlier = names[:frame][-model.latest :]  # 0: all of them
         turns, images = turns_at(rotary, size, q.device), len(earlier) * places
-        q, k = (each[:1].unflatten(2, (heads, -1)) for each in (q, k))
+        q, k = (each[:1].reshape(1, each.shape[1], heads, -1) for each in (q, k))
         k = torch.cat([rotate(k[:, :images], turns), k[:, images:]], dim=1)
         queries, keys = (each[0].transpose(0, 1).cpu() for each in (rotate(q, turns), k))
         looks.append(Look(names[frame], tuple(earlier), size, queries, keys, last.scaling))

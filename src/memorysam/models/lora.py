@@ -127,7 +127,8 @@ class LoRAExperts(_AdaptedLinear):
     def forward(self, x: Tensor) -> Tensor:
         """Project `[M * N, ..., in_features]`; share `m` of the first dimension belongs to the m-th selected expert."""
         qkv = linear(x, *weights_in(self, x.dtype))
-        shares = zip(qkv.chunk(len(self.selected)), x.chunk(len(self.selected)), self.selected, strict=True)
+        parts = (whole.reshape(len(self.selected), -1, *whole.shape[1:]).unbind() for whole in (qkv, x))
+        shares = zip(*parts, self.selected, strict=True)
         experts = {name: cast("Deltas", self.experts[name]) for name in self.selected}
         return torch.cat([apply_deltas(base, own, experts[name]) for base, own, name in shares])
 

@@ -66,7 +66,7 @@ class Fusion(nn.Module):
         for i, (kept, query) in enumerate(split):
             attended = (self._heads(query) @ contexts[1 - i]).transpose(1, 2).flatten(2)  # [B, N, C], from the other
             joined.append(self.norms[i](sides[i] + self.join[i](torch.cat([kept, attended], dim=-1))))
-        both = torch.cat(joined, dim=-1).transpose(1, 2).reshape(len(a), -1, *a.shape[-2:])
+        both = torch.cat(joined, dim=-1).transpose(1, 2).reshape(a.shape[0], -1, *a.shape[-2:])
         fused: Tensor = self.norm(self.shortcut(both) + self.mix(both))
         return fused
 

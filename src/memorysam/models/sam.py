@@ -65,7 +65,7 @@ class Frame:
     def split(self, names: Collection[str]) -> dict[str, "Frame"]:
         """Undo the batching of modalities, `M*B` images to `M` times `B`, in the order of `names`."""
         fields = (self.embedding, self.logits, self.ious, self.upscaled)
-        parts = zip(*(field.chunk(len(names)) for field in fields), strict=True)
+        parts = zip(*(field.reshape(len(names), -1, *field.shape[1:]).unbind() for field in fields), strict=True)
         return {name: Frame(*part) for name, part in zip(names, parts, strict=True)}
 
 

@@ -36,6 +36,10 @@ CHECKPOINTS = ("best.safetensors", "last.safetensors")
 SHARED = "model.safetensors"
 """What a folder that is made for others holds; `transformers` calls its own weights the same."""
 
+EXPORTED = (".onnx", ".pt2")
+"""Of files that hold no weights to go on from."""
+_LONGEST_ID = 255
+"""Characters of a base's name, which may be that of a file."""
 _PICKLED = (".pt", ".pth", ".bin", ".ckpt", ".tar")
 
 
@@ -129,11 +133,15 @@ def locate(source: str | Path) -> Path:
             comes with the package. What lies there under a name comes first.
 
     Raises:
-        WeightsError: none of these.
+        WeightsError: none of these, or an exported file.
     """
     path = Path(source)
     if path.is_dir():
         return _within(path)
+    if path.is_file() and path.suffix in EXPORTED:
+        raise WeightsError(
+            "an exported file can predict and nothing else", where=path, fix="use the checkpoint that it is from"
+        )
     if path.is_file():
         return path
     if is_id(source):
@@ -143,7 +151,7 @@ def locate(source: str | Path) -> Path:
     raise WeightsError(
         "there are no weights here",
         where=path,
-        expected=f"a file, a folder, a Hub id such as facebook/sam2.1-hiera-tiny, or what is built in: {listing(known)}",
+        expected=f"a file, a folder, a Hub id such as facebook/sam2.1-hiera-tiny, or {listing(known)} (built in)",
     )
 
 
@@ -293,6 +301,7 @@ def _base_of(head: Mapping[str, Any], path: Path) -> dict[str, Any]:
     about: Any = head.get("base")
     words = ("id", "sha256", "kind", "backbone")
     whole = isinstance(about, dict) and all(isinstance(about.get(word), str) for word in words)
+    whole = whole and len(about["id"]) <= _LONGEST_ID
     tensors = about.get("tensors") if isinstance(about, dict) else None
     if not whole or not isinstance(tensors, dict) or not all(isinstance(name, str) for name in tensors.values()):
         raise WeightsError("this light checkpoint does not say what its base is", where=path, fix="use another copy")

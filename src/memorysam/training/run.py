@@ -20,12 +20,13 @@ from memorysam.strict import build, read_yaml
 from memorysam.training.checkpoint import LAST, PREVIOUS
 from memorysam.training.progress import say
 from memorysam.training.tensorboard import Curves
+from memorysam.training.wandb_log import WandbLog
 
 SETTINGS, LOG, SKIPPED, DATA = "settings.yaml", "log.jsonl", "skipped.jsonl", "data.json"
 _MAY_CHANGE = {
     "data.dataset", "data.root", "data.cache", "data.workers", "data.patience", "data.on_bad",
     "data.skip_share", "train.save_every", "train.timeout", "train.log_every",
-    "train.tensorboard", "train.device", "evaluate.batch_size",
+    "train.tensorboard", "train.wandb", "train.device", "evaluate.batch_size",
 }  # fmt: skip
 _PACKAGES = ("memorysam", "torch", "transformers", "accelerate", "numpy", "opencv-python-headless", "safetensors")
 
@@ -52,6 +53,7 @@ class RunFolder:
         self._settings, self._main = settings, main
         self._data: Mapping[str, Any] = {}
         self._curves = Curves(path / "tensorboard", settings.train.tensorboard)
+        self._wandb = WandbLog(path, settings.train.wandb, settings.model_dump(mode="json"))
         states = [path / name for name in (LAST, PREVIOUS) if (path / name).exists()]
         if states and not resume:
             raise TrainingError(
@@ -117,6 +119,7 @@ class RunFolder:
         line = json.dumps({"time": round(time.time(), 3), "step": step, **values})
         append_line(self.path / LOG, line)
         self._curves.add(step, values)
+        self._wandb.add(step, values)
 
     def skipped(self, split: str, sample: str, what: str) -> bool:
         """List a sample that cannot be read; return False for one that is listed already. Every rank may do so."""
@@ -129,6 +132,7 @@ class RunFolder:
     def close(self) -> None:
         """Write out what is buffered; the run may be continued."""
         self._curves.close()
+        self._wandb.close()
 
     def rewind_log(self, step: int, validated: int | None = None) -> None:
         """Drop what will be logged again: what came after `step`, and validations after step `validated`."""

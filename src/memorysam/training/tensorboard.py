@@ -47,7 +47,7 @@ class Curves:
                 make_way(self._folder)
                 # A validation that is repeated leaves the step before it.
                 self._writer = SummaryWriter(str(self._folder), purge_step=step + ("validation" in values))
-            for name, value in _numbers(values):
+            for name, value in numbers(values):
                 self._writer.add_scalar(name, value, step)
         except OSError as error:
             self._give_up(error)
@@ -89,10 +89,10 @@ def make_way(folder: Path) -> None:
         latest = min(int(second), latest) - 1
 
 
-def _numbers(values: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, float]]:
+def numbers(values: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, float]]:
     """Yield every number of a tree, under the path to it."""
     for key, value in values.items():
         if isinstance(value, Mapping):
-            yield from _numbers(value, f"{prefix}{key}/")
+            yield from numbers(value, f"{prefix}{key}/")
         elif isinstance(value, (int, float)) and not isinstance(value, bool):
             yield prefix + key, float(value)
