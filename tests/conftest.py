@@ -1,9 +1,13 @@
 import os
+import signal
 import sys
 from pathlib import Path
 
 # Tests run in two processes, and tiny models gain nothing from threads that wait for each other; for subprocesses too.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# A shell starts what runs in its background deaf to Ctrl-C, and everything below it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import pytest
 import torch

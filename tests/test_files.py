@@ -7,6 +7,7 @@ import torch
 
 from memorysam import files
 from memorysam.errors import MemorySAMError, WeightsError
+from memorysam.tensors import read_header, read_tensors, write_tensors
 
 TENSORS = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.ones(1, dtype=torch.bfloat16), "c": torch.tensor(7)}
 
@@ -17,9 +18,9 @@ def names(folder):
 
 def test_round_trip(tmp_path):
     path = tmp_path / "deep" / "x.safetensors"
-    files.write_tensors(path, TENSORS, {"step": 3})
-    tensors, header = files.read_tensors(path)
-    assert header == files.read_header(path) == {"step": 3}
+    write_tensors(path, TENSORS, {"step": 3})
+    tensors, header = read_tensors(path)
+    assert header == read_header(path) == {"step": 3}
     assert all(torch.equal(tensors[name], tensor) for name, tensor in TENSORS.items())
     assert names(path.parent) == ["x.safetensors"]
 
@@ -27,7 +28,7 @@ def test_round_trip(tmp_path):
 def test_others_may_read_what_the_user_lets_them_read(tmp_path):
     before = os.umask(0o027)
     try:
-        files.write_tensors(tmp_path / "x.safetensors", TENSORS, {})
+        write_tensors(tmp_path / "x.safetensors", TENSORS, {})
         files.write_text(tmp_path / "x.txt", "text")
     finally:
         os.umask(before)
@@ -44,22 +45,22 @@ def test_leftovers_are_those_of_writes_alone(tmp_path):
 
 def test_a_changed_byte_is_noticed(tmp_path):
     path = tmp_path / "x.safetensors"
-    files.write_tensors(path, TENSORS, {"step": 3})
+    write_tensors(path, TENSORS, {"step": 3})
     whole = path.read_bytes()
     for position, bit in itertools.product(range(len(whole)), (1, 2, 16, 32, 128)):
         path.write_bytes(whole[:position] + bytes([whole[position] ^ bit]) + whole[position + 1 :])
         with pytest.raises(WeightsError):
-            files.read_tensors(path)
+            read_tensors(path)
 
 
 def test_a_truncated_file_is_noticed(tmp_path):
     path = tmp_path / "x.safetensors"
-    files.write_tensors(path, TENSORS, {"step": 3})
+    write_tensors(path, TENSORS, {"step": 3})
     whole = path.read_bytes()
     for length in range(len(whole)):
         path.write_bytes(whole[:length])
         with pytest.raises(WeightsError):
-            files.read_tensors(path)
+            read_tensors(path)
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path):

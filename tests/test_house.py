@@ -16,7 +16,7 @@ MAY_IMPORT = {
     "spec": {"errors"},
     "config": {"errors", "spec"},
     "strict": {"errors"},
-    "files": {"errors", "tensors"},  # late: names that have moved there
+    "files": {"errors"},
     "tensors": {"errors", "files"},
     "models": VOCABULARY | {"models"},
     "data": VOCABULARY | {"data"},

@@ -24,10 +24,10 @@ from memorysam.data.cache import FOLDER, Shelf, fill
 from memorysam.errors import MemorySAMError, WeightsError
 from memorysam.evaluation import report
 from memorysam.evaluation.page import Page
-from memorysam.files import write_tensors
 from memorysam.models import weights
 from memorysam.spec import Classes
 from memorysam.strict import read_yaml
+from memorysam.tensors import write_tensors
 
 from .tiny import write_dataset
 

@@ -8,9 +8,9 @@ import yaml
 
 from memorysam.config import RunSettings, TrainSettings, packaged
 from memorysam.data.dataset_file import read_layout
-from memorysam.files import read_tensors
 from memorysam.models.weights import load
 from memorysam.strict import build, read_yaml
+from memorysam.tensors import read_tensors
 from memorysam.training.loop import train
 
 from .data import fakes

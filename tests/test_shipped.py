@@ -14,10 +14,10 @@ from memorysam.data.catalog import open_dataset
 from memorysam.data.remember import Remembered
 from memorysam.errors import WeightsError
 from memorysam.evaluation.evaluate import evaluate
-from memorysam.files import read_tensors
 from memorysam.models import weights
 from memorysam.models.shipped import shipped
 from memorysam.strict import build, read_yaml
+from memorysam.tensors import read_tensors
 
 from .tiny import SIZE, write_dataset
 

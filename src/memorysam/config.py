@@ -130,7 +130,7 @@ class DataSettings(Settings):
     patience: Annotated[float, Field(ge=0)] = 600.0
     """Seconds after which a process that reads is taken for hanging, as on a network drive; 0 waits for ever."""
     on_bad: Literal["error", "skip"] = "error"
-    """What becomes of a sample that cannot be read: an error, or another takes its place in training, and none in scores;
+    """What becomes of a sample that cannot be read: an error, or another takes its place in training, none in scores;
     each is listed once (skipped.jsonl)."""
     skip_share: Fraction = 0.001
     """At most this share of a split may be skipped, rounded up to whole samples."""

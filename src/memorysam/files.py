@@ -6,22 +6,10 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 from safetensors import SafetensorError
 
 from memorysam.errors import MemorySAMError
-
-_IN_TENSORS = ("write_tensors", "read_header", "read_tensors", "digest")
-
-
-def __getattr__(name: str) -> Any:
-    """Find what needs PyTorch, and lies in `tensors`, under this name too."""
-    if name in _IN_TENSORS:
-        from memorysam import tensors
-
-        return getattr(tensors, name)
-    raise AttributeError(f"module 'memorysam.files' has no attribute {name!r}")
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:

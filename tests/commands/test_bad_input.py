@@ -17,7 +17,7 @@ import yaml
 
 import memorysam
 from memorysam.cli import main
-from memorysam.files import read_tensors
+from memorysam.tensors import read_tensors
 from memorysam.training import loop
 from memorysam.training.checkpoint import BEST, LAST
 

@@ -11,8 +11,8 @@ from huggingface_hub import constants
 from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoModel
 
 from memorysam.cli import main
-from memorysam.files import read_header
 from memorysam.models import sam2_sizes, weights
+from memorysam.tensors import read_header
 
 from ..models.hub_server import TOKEN, serve
 from ..tiny import write_dataset

@@ -15,8 +15,8 @@ from memorysam.data.cache import FOLDER
 from memorysam.data.cache_writer import write_cache
 from memorysam.data.catalog import open_dataset
 from memorysam.errors import DataError
-from memorysam.files import read_tensors
 from memorysam.strict import build
+from memorysam.tensors import read_tensors
 from memorysam.training.loop import train
 
 from . import fakes

@@ -44,7 +44,7 @@ def test_every_row_and_seed_is_run_and_scored_on_a_split_that_chose_nothing(tabl
 def test_all_rows_start_from_one_encoder_that_saw_colour_alone_and_keep_it_frozen(table7):
     import torch
 
-    from memorysam.files import read_tensors
+    from memorysam.tensors import read_tensors
 
     out, _ = table7
     start, about = read_tensors(out / "pretrained/best.safetensors")

@@ -18,9 +18,9 @@ import torch
 from memorysam.config import ModelSettings
 from memorysam.data.cache import Shelf, fill
 from memorysam.errors import MemorySAMError, WeightsError
-from memorysam.files import read_header, read_tensors, write_tensors
 from memorysam.models import weights
 from memorysam.spec import Classes, Modality, Task
+from memorysam.tensors import read_header, read_tensors, write_tensors
 
 from .engine import LONGEST, Target, Wrong
 from .mutate import NUMBERS, mutate, mutate_tree, number

@@ -7,9 +7,9 @@ from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoModel
 
 import memorysam
 from memorysam.config import DataSettings, ModelSettings, RunSettings
-from memorysam.files import write_tensors
 from memorysam.models import sam2_sizes, weights
 from memorysam.spec import Modality, Task, as_classes
+from memorysam.tensors import write_tensors
 
 from .hub_server import serve
 

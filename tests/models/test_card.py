@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from memorysam.files import read_header
 from memorysam.models.known_bases import known_base
 from memorysam.models.origin import Origin
+from memorysam.tensors import read_header
 
 from .sharing import HOME, TASK, about, load, logits
 

@@ -3,8 +3,8 @@ import torch
 
 import memorysam
 from memorysam.errors import WeightsError
-from memorysam.files import read_tensors
 from memorysam.models import weights
+from memorysam.tensors import read_tensors
 
 from .sharing import logits
 

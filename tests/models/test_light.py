@@ -7,9 +7,9 @@ from safetensors.torch import save_file
 
 from memorysam.config import ModelSettings
 from memorysam.errors import WeightsError
-from memorysam.files import read_header, read_tensors
 from memorysam.models import weights
 from memorysam.models.origin import Origin
+from memorysam.tensors import read_header, read_tensors
 
 from .sharing import TASK, load, logits, sam2_weights, trained
 

@@ -5,13 +5,13 @@ import torch
 
 from memorysam.config import ModelSettings, TrainedParts
 from memorysam.errors import SettingsError, WeightsError
-from memorysam.files import read_tensors, write_tensors
 from memorysam.models import weights
 from memorysam.models.cost import forward_flops, kept_for_backward
 from memorysam.models.factory import create
 from memorysam.models.quality import QualityHead
 from memorysam.models.systems import SYSTEMS
 from memorysam.models.tune import for_inference
+from memorysam.tensors import read_tensors, write_tensors
 from memorysam.training.objective import training_loss
 
 from .conftest import make_images, make_task

@@ -9,9 +9,9 @@ import torch
 
 from memorysam.config import ModelSettings, RunSettings
 from memorysam.errors import InputError, MemorySAMError
-from memorysam.files import read_tensors
 from memorysam.models import share, weights
 from memorysam.models.lora import merge_lora, unmerge_lora
+from memorysam.tensors import read_tensors
 
 from .conftest import make_images
 from .sharing import TASK, contents, load, logits, sam2_weights

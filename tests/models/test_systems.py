@@ -7,13 +7,13 @@ import torch
 
 from memorysam.config import ModelSettings, TrainedParts
 from memorysam.errors import InputError, SettingsError, WeightsError
-from memorysam.files import read_tensors, write_tensors
 from memorysam.models import weights
 from memorysam.models.base import Segmentation
 from memorysam.models.cost import forward_flops, kept_for_backward
 from memorysam.models.factory import create, named
 from memorysam.models.systems import SYSTEMS
 from memorysam.spec import Modality, Task, as_classes
+from memorysam.tensors import read_tensors, write_tensors
 from memorysam.training.objective import ohem_cross_entropy
 
 CHANNELS = (3, 1, 3, 2, 5)

@@ -8,7 +8,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tqdm import tqdm
 
-from memorysam.files import read_tensors
+from memorysam.tensors import read_tensors
 from memorysam.training import loop, progress
 from memorysam.training.checkpoint import LAST
 from memorysam.training.loop import train

@@ -6,7 +6,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from memorysam.errors import MemorySAMError, WeightsError
-from memorysam.files import read_tensors
+from memorysam.tensors import read_tensors
 from memorysam.training import checkpoint
 from memorysam.training.checkpoint import LAST, PREVIOUS
 from memorysam.training.loop import train

@@ -11,7 +11,7 @@ import yaml
 
 from memorysam import files
 from memorysam.errors import MemorySAMError
-from memorysam.files import read_tensors
+from memorysam.tensors import read_tensors
 from memorysam.training import loop, run, tensorboard
 from memorysam.training.checkpoint import BEST, LAST, PREVIOUS
 from memorysam.training.loop import train

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from memorysam.files import read_tensors
+from memorysam.tensors import read_tensors
 from memorysam.training import loop
 from memorysam.training.checkpoint import LAST, PREVIOUS
 

@@ -10,7 +10,7 @@ import torch
 import yaml
 
 from memorysam.errors import MemorySAMError, TrainingError, WeightsError
-from memorysam.files import read_tensors, write_tensors
+from memorysam.tensors import read_tensors, write_tensors
 from memorysam.training import loop
 from memorysam.training.checkpoint import LAST
 from memorysam.training.loop import train

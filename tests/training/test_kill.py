@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from memorysam.files import read_tensors
+from memorysam.tensors import read_tensors
 
 from ..tiny import write_dataset
 

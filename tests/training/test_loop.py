@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from memorysam.errors import SettingsError, TrainingError
-from memorysam.files import read_tensors
 from memorysam.models import weights
 from memorysam.models.memorysam import MemorySAM
 from memorysam.models.systems import SYSTEMS
+from memorysam.tensors import read_tensors
 from memorysam.training.checkpoint import LAST
 from memorysam.training.loop import train
 

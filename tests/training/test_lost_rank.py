@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from memorysam.files import read_tensors
+from memorysam.tensors import read_tensors
 from memorysam.training.checkpoint import LAST
 
 from ..tiny import write_dataset

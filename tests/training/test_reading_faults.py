@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from memorysam.errors import DataError
-from memorysam.files import read_tensors
+from memorysam.tensors import read_tensors
 from memorysam.training.loop import train
 
 from ..tiny import SIZE, settings, write_dataset

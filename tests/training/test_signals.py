@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from memorysam import files
+from memorysam import tensors
 from memorysam.cli import main
 from memorysam.evaluation import evaluate
-from memorysam.files import read_tensors
 from memorysam.models import weights
+from memorysam.tensors import read_tensors
 from memorysam.training import feed, interrupt, loop
 from memorysam.training.checkpoint import BEST, LAST
 from memorysam.training.interrupt import Interrupt
@@ -46,12 +46,12 @@ MOMENTS = {
     "before the first step": (loop.Training, "begin", 1, 0),
     "while the first batch is awaited": (feed.Feed, "read", 1, 1),
     "in the first step": (loop, "training_loss", 1, 1),
-    "while the first epoch is saved": (files, "save_file", 1, 2),
+    "while the first epoch is saved": (tensors, "save_file", 1, 2),
     "in validation": (evaluate, "predict_labelled", 1, 2),
     "while the best is saved": (weights, "save", 1, 2),
     "in the last step": (loop, "training_loss", 4, 4),
     "in the last validation": (evaluate, "predict_labelled", 6, 4),
-    "while the end is saved": (files, "save_file", 6, 4),
+    "while the end is saved": (tensors, "save_file", 6, 4),
 }
 """Where it is, at which of the calls the signal comes, and the step at which the run stops."""
 

@@ -15,7 +15,7 @@ import pytest
 import torch
 import yaml
 
-from memorysam.files import read_tensors
+from memorysam.tensors import read_tensors
 from memorysam.training.checkpoint import BEST, LAST, PREVIOUS
 
 from ..tiny import write_dataset
