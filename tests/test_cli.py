@@ -22,6 +22,8 @@ NEEDED = {
     "benchmark": ["--backbone", "--size", "--modalities", "--repeats", "--scaling", "--fit", "--out", "--json"],
     "export": ["--out", "--format", "--modalities", "--image-size", "--json"],
     "share": ["--to", "--out", "--light", "--base", "--license", "--private", "--json"],
+    "app": ["--examples", "--host", "--port", "--no-browser"],
+    "view": ["--split", "--root", "--out"],
     "report": ["--out", "--images", "--split", "--json"],
     "completion": [],
     "info": ["--model", "--modalities", "--classes", "--json"],

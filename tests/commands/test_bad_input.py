@@ -163,7 +163,8 @@ def test_no_settings_file(refused, tmp_path):
     message = refused("train", tmp_path / "nope.yaml", "--out", tmp_path / "out")
     assert "there is no such settings file" in message
     assert str(tmp_path / "nope.yaml") in message
-    assert "demo, potholes" in message
+    assert "one of: demo, " in message
+    assert "potholes, " in message
 
 
 @pytest.mark.parametrize(

@@ -102,6 +102,8 @@ def _equal_or_negative(ours: np.ndarray, theirs: np.ndarray) -> bool:
     most = 0 if ours.dtype.kind == "f" else int(np.iinfo(ours.dtype).max)
     if ours.dtype == np.float32 and theirs.dtype.kind == "u":  # whole numbers with a sign, which they do without
         theirs = theirs.view(theirs.dtype.str.replace("u", "i"))
+    if ours.dtype == np.float32 and theirs.dtype.str[1:] == "i4" and np.array_equal(ours.view(theirs.dtype), theirs):
+        return True  # Pillow before 13 reads floats so, where the entry that says so is no SHORT
     return np.array_equal(ours, theirs) or (most > 0 and np.array_equal(most - ours, theirs))
 
 

@@ -173,7 +173,7 @@ def test_a_folder_with_nothing_but_pytorch_model_bin(tmp_path):
 def test_the_hub_is_asked_for_the_older_file_only_where_there_is_no_newer_one(tmp_path, monkeypatch, files):
     asked = []
 
-    def snapshot_download(name, allow_patterns):
+    def snapshot_download(name, allow_patterns, revision=None):
         asked.append((name, allow_patterns))
         for file in files:
             if file in allow_patterns or (file.endswith(".safetensors") and "*.safetensors" in allow_patterns):

@@ -161,13 +161,15 @@ def _with_attention(found: Counter[Product]) -> Counter[Product]:
     for product in found:
         if product.kind != "batched":
             continue
-        count, queries, width, keys = product.sizes
-        second = replace(product, sizes=(count, queries, keys, width))
-        pairs = result[product] // 2 if second == product else min(result[product], result[second])
-        if pairs:
-            result[product] -= pairs
-            result[second] -= pairs
-            result[Product("attention", (1, count, queries, keys, width, width), product.dtype)] += pairs
+        count, a, b, c = product.sizes
+        # Scores are queries by keys or, for few keys, keys by queries.
+        for queries, keys, after in ((a, c, (count, a, c, b)), (c, a, (count, c, a, b))):
+            second = replace(product, sizes=after)
+            pairs = result[product] // 2 if second == product else min(result[product], result[second])
+            if pairs:
+                result[product] -= pairs
+                result[second] -= pairs
+                result[Product("attention", (1, count, queries, keys, b, b), product.dtype)] += pairs
     return +result
 
 
