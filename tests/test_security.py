@@ -39,7 +39,8 @@ CORPUS = Path(__file__).parent / "fuzz" / "corpus"
 # What the source may do
 
 ALLOWED = {
-    "import by name": {"cli.py", "__init__.py", "experiments/panels.py", "app/serve.py"},  # names that stand in these files
+    # Names that stand in these files.
+    "import by name": {"cli.py", "__init__.py", "experiments/panels.py", "app/serve.py"},
     "a process": {"training/run.py", "benchmark/start_up.py"},  # git describe; Python itself
     "imports pickle": {"data/transport.py"},  # between a process and its own workers, through no file
     "torch.export.load": {"export/torch_file.py"},  # of a file that the user has called his own
