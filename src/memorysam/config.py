@@ -139,6 +139,11 @@ class DataSettings(Settings):
     scenes_seed: Count = 0
     """Which world: another number, other scenes."""
 
+    @property
+    def may_skip(self) -> float | None:
+        """The share of a split that may be skipped; None where a sample that cannot be read is an error."""
+        return self.skip_share if self.on_bad == "skip" else None
+
 
 class AugmentSettings(Settings):
     """Training augmentation; defaults are the paper's."""

@@ -4,14 +4,13 @@ import json
 import sys
 
 import cv2
-import numpy as np
 import pytest
 
 import memorysam
 from memorysam.cli import main
 from memorysam.loading import load
 
-from ..export.conftest import checkpoint, scene, shelf
+from ..export.conftest import checkpoint, scene_files, shelf
 from ..export.test_onnx_session import tiny
 from .test_bad_input import one_message
 
@@ -25,12 +24,7 @@ def refused(capsys):
 
 @pytest.fixture
 def images(tmp_path):
-    found = scene(97, 131)
-    files = {"rgb": tmp_path / "a.png", "depth": tmp_path / "a.tif", "thermal": tmp_path / "a.npy"}
-    cv2.imwrite(str(files["rgb"]), found["rgb"][:, :, ::-1])
-    cv2.imwrite(str(files["depth"]), found["depth"])
-    np.save(files["thermal"], found["thermal"])
-    return files
+    return scene_files(tmp_path)
 
 
 @pytest.mark.slow

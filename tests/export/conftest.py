@@ -33,6 +33,16 @@ def scene(height, width, seed=0):
     return images
 
 
+def scene_files(folder):
+    """Write a scene of 97 x 131 pixels, each sensor in another format; return the files."""
+    found = scene(97, 131)
+    files = {"rgb": folder / "a.png", "depth": folder / "a.tif", "thermal": folder / "a.npy"}
+    cv2.imwrite(str(files["rgb"]), found["rgb"][:, :, ::-1])
+    cv2.imwrite(str(files["depth"]), found["depth"])
+    np.save(files["thermal"], found["thermal"])
+    return files
+
+
 @pytest.fixture(scope="session")
 def shelf(tmp_path_factory, worker_id):
     """A folder that all processes of this run of the tests share: a graph takes its time to be made."""

@@ -20,7 +20,7 @@ from memorysam.export import make, onnx_file, verify
 from memorysam.export.exported import open_exported
 from memorysam.loading import load
 
-from .conftest import KINDS, scene
+from .conftest import KINDS, scene, scene_files
 
 pytestmark = pytest.mark.slow
 WITHOUT_TORCH = """
@@ -166,12 +166,7 @@ def test_what_cannot_be_a_graph_is_refused_with_a_reason(checkpoint, tmp_path, m
 
 @pytest.fixture
 def images(tmp_path):
-    found = scene(97, 131)
-    files = {"rgb": tmp_path / "a.png", "depth": tmp_path / "a.tif", "thermal": tmp_path / "a.npy"}
-    cv2.imwrite(str(files["rgb"]), found["rgb"][:, :, ::-1])
-    cv2.imwrite(str(files["depth"]), found["depth"])
-    np.save(files["thermal"], found["thermal"])
-    return files
+    return scene_files(tmp_path)
 
 
 def test_predict_needs_no_pytorch_and_gives_what_the_checkpoint_gives(exported, checkpoint, images, tmp_path):

@@ -173,9 +173,9 @@ def main(argv: Sequence[str]) -> int:
             split=split,
             workers=arguments.workers,
             by=arguments.by,
-            progress=lambda done, _total: bar.advance(done),
+            progress=bar.report,
             patience=data.patience,
-            skip_share=data.skip_share if data.on_bad == "skip" else None,
+            skip_share=data.may_skip,
             look=extremes if arguments.report else None,
         )
     if arguments.report and arguments.out is not None:

@@ -156,7 +156,7 @@ def _add_scores(page: Page, run: Path, settings: RunSettings, choice: Choice) ->
             by=telling_tags(source),
             progress=bar.report,
             patience=data.patience,
-            skip_share=data.skip_share if data.on_bad == "skip" else None,
+            skip_share=data.may_skip,
             look=extremes,
         )
     add_scores(page, result)

@@ -274,7 +274,7 @@ class Training:
                 split=data.val_split,
                 workers=data.workers,
                 patience=data.patience,
-                skip_share=data.skip_share if data.on_bad == "skip" else None,
+                skip_share=data.may_skip,
                 progress=watch,
             )
         if self.accelerator.is_main_process:
