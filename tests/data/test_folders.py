@@ -205,6 +205,14 @@ def test_root_comes_from_the_file_or_the_argument(flat):
         FolderDataset.load(describe(flat, FLAT, root=None))
 
 
+def test_without_a_root_data_may_lie_beside_the_file(flat):
+    path = describe(flat, FLAT, root=None)
+    path = path.rename(flat / "data" / path.name)
+    dataset = FolderDataset.load(path)
+    assert dataset.root.samefile(flat / "data")
+    assert len(dataset.source("train").ids) == 3
+
+
 def test_lists_as_people_write_them(flat):
     (flat / "data/train.txt").write_bytes(b"\xef\xbb\xbfb.png\r\n\r\n  a  \r\nd.JPG\r\n\r\n")
     assert list(FolderDataset.load(describe(flat, FLAT)).source("train").ids) == ["b", "a", "d"]

@@ -39,7 +39,8 @@ class FolderDataset:
 
         Args:
             path: of the dataset.yaml.
-            root: folder of the data; overrides the one in the file, which is relative to the file.
+            root: folder of the data; overrides the one in the file, which is relative to the file. Without either, it
+                is the file's, if folders that it names lie there.
             cache: folder of decoded arrays, or the one in the root if there is one.
 
         Raises:
@@ -49,7 +50,7 @@ class FolderDataset:
         layout = read_layout(path)
         keys = set(Modality.model_fields)
         modalities = tuple(Modality(**sensor.model_dump(include=keys)) for sensor in layout.sensors.values())
-        existing = _existing_root(path, layout.root, root)
+        existing = _existing_root(path, layout, root)
         folder = existing / FOLDER if cache == "auto" else None if cache == "off" else cache
         return cls(layout, existing, modalities, folder)
 
@@ -130,13 +131,22 @@ class FolderDataset:
         return index_split(self.root, split, layout.lists[split], templates, layout.fields, layout.tags)
 
 
-def _existing_root(path: Path, written: Path | None, given: Path | None) -> Path:
-    """Return the folder of the data."""
+def _beside(path: Path, layout: Layout) -> bool:
+    """Whether the folders that a dataset file names lie beside it."""
+    first = {template.text.split("/")[0] for template in layout.templates.values()}
+    return any("{" not in name and (path.parent / name).is_dir() for name in first)
+
+
+def _existing_root(path: Path, layout: Layout, given: Path | None) -> Path:
+    """Return the folder of the data: the one given, the one written, or that of the file where its data lie there."""
+    written = layout.root
     if given is None and written is None:
+        if _beside(path, layout):
+            return path.parent
         raise SettingsError(
             "nothing says where the data are",
             where=path,
-            expected="`root: ...` in this file, relative to it, or a root given beside it",
+            expected="folders beside this file, `root: ...` in it, relative to it, or a root that is given",
             fix="add `root` to the file, or give the folder with --root (when training: data.root)",
         )
     root = given if given is not None else path.parent / (written or "")
