@@ -1,8 +1,11 @@
 """Exported graphs beside the models that they are made of: agreement, size and time of each. Random weights.
 
-Every case goes the whole way: a checkpoint is written, loaded and exported, the file is read by onnxruntime.
+Every case goes the whole way: a checkpoint is written, loaded and exported, the file is read by onnxruntime. With
+--files, exported files are kept, and those that are there already are timed anew and not made: exporting needs no quiet
+machine, timing does.
 
-python benchmarks/export.py --models micro sam2.1-tiny --modalities 1 2 3 4 --sizes 256x256 384x512
+python benchmarks/export.py --models micro sam2.1-tiny --modalities 1 2 3 4 --sizes 256x256 384x512 --files exported
+python benchmarks/export.py --models micro sam2.1-tiny --modalities 1 2 3 4 --sizes 256x256 384x512 --files exported
 python benchmarks/export.py --systems --sizes 64x96
 """
 
@@ -10,8 +13,8 @@ import argparse
 import json
 import os
 import platform
-import tempfile
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -19,11 +22,13 @@ import torch
 from memorysam.config import ModelSettings
 from memorysam.errors import MemorySAMError
 from memorysam.evaluation.report import table
-from memorysam.export.make import SUFFIX, Format, export
+from memorysam.export import verify
+from memorysam.export.make import SUFFIX, Format, export, open_graph
 from memorysam.loading import load
 from memorysam.models import weights
 from memorysam.models.factory import create
 from memorysam.models.systems import SYSTEMS
+from memorysam.models.tune import for_inference
 from memorysam.spec import Modality, Size, Task, as_classes, camera
 
 RIG = (camera(), Modality(name="depth", channels=1), Modality(name="event"), Modality(name="lidar"))
@@ -31,8 +36,14 @@ REGIONS = Modality(name="regions", channels=1, role="regions")
 CLASSES = 25
 
 
-def case(settings: ModelSettings, modalities: tuple[Modality, ...], size: Size, kind: Format) -> dict[str, Any]:
-    """Export one model; return what was measured, or why it cannot be exported."""
+TIMED = (1,) * 12
+"""Calls of one image each, of which the first does not count."""
+
+
+def case(
+    settings: ModelSettings, modalities: tuple[Modality, ...], size: Size, kind: Format, files: Path | None
+) -> dict[str, Any]:
+    """Export one model, or time one that was exported; return what was measured, or why it cannot be exported."""
     torch.manual_seed(0)
     task = Task(modalities=modalities, classes=as_classes([f"class{i}" for i in range(CLASSES)]), image_size=size)
     said: dict[str, Any] = {
@@ -42,23 +53,30 @@ def case(settings: ModelSettings, modalities: tuple[Modality, ...], size: Size, 
         "size": list(size),
         "format": kind,
     }
-    with tempfile.TemporaryDirectory() as place:
-        checkpoint = Path(place) / "model.safetensors"
+    stem = f"{settings.name}_{settings.backbone}_{len(modalities)}_{size[0]}x{size[1]}"
+    with TemporaryDirectory() as place:
         try:
+            checkpoint = Path(place) / "model.safetensors"
             weights.save(checkpoint, create(settings, task))
             model = load(checkpoint, device="cpu", verbose=False).model
-            report = export(model, Path(place) / f"model{SUFFIX[kind]}", None, kind)
+            path = (files or Path(place)) / f"{stem}{SUFFIX[kind]}"
+            if path.is_file():
+                for_inference(model)
+                compared = verify.compare(open_graph(path, kind), model, TIMED)
+            else:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                report = export(model, path, None, kind)
+                compared = report.comparison
+                said |= {
+                    "megabytes": report.megabytes,
+                    "export_s": report.seconds,
+                    "difference": compared.verified.difference,
+                    "agreement": compared.verified.agreement,
+                    "images": compared.verified.images,
+                }
         except MemorySAMError as error:
             return said | {"refused": error.what}
-    compared = report.comparison
-    return said | {
-        "megabytes": report.megabytes,
-        "difference": compared.verified.difference,
-        "agreement": compared.verified.agreement,
-        "model_ms": 1000 * compared.model_seconds,
-        "graph_ms": 1000 * compared.seconds,
-        "export_s": report.seconds,
-    }
+    return said | {"model_ms": 1000 * compared.model_seconds, "graph_ms": 1000 * compared.seconds}
 
 
 def row(one: dict[str, Any]) -> list[str]:
@@ -66,19 +84,19 @@ def row(one: dict[str, Any]) -> list[str]:
     what = [one["system"], one["backbone"], str(one["modalities"]), "x".join(map(str, one["size"]))]
     if "refused" in one:
         return [*what, "refused: " + one["refused"][:90], "", "", "", "", ""]
-    return [
-        *what,
-        f"{one['megabytes']:.1f}",
-        f"{one['difference']:.1e}",
-        f"{100 * one['agreement']:.4f}",
-        f"{one['model_ms']:.0f}",
-        f"{one['graph_ms']:.0f}",
-        f"{one['export_s']:.0f}",
-    ]
+    made = ["", "", "", ""]
+    if "export_s" in one:
+        made = [
+            f"{one['megabytes']:.1f}",
+            f"{one['export_s']:.0f}",
+            f"{one['difference']:.1e}",
+            f"{100 * one['agreement']:.4f}",
+        ]
+    return [*what, *made, f"{one['model_ms']:.0f}", f"{one['graph_ms']:.0f}"]
 
 
-def keep(path: Path, one: dict[str, Any], threads: int) -> None:
-    """Add a case to a file; an older one of the same model, modalities, size and format gives way."""
+def keep(path: Path, one: dict[str, Any], threads: int) -> dict[str, Any]:
+    """Add a case to a file, over what is known of the same model, modalities, size and format; return the whole."""
     key = ("system", "backbone", "modalities", "size", "format")
     about = {
         "machine": platform.processor() or platform.machine(),
@@ -88,9 +106,16 @@ def keep(path: Path, one: dict[str, Any], threads: int) -> None:
         "load": os.getloadavg()[0],  # of other work besides, where it is above the threads
     }
     older = json.loads(path.read_text())["cases"] if path.is_file() else []
-    cases = [case for case in older if any(case[name] != one[name] for name in key)]
+    whole = one | {"about": about}
+    cases = []
+    for case in older:
+        if all(case[name] == one[name] for name in key):
+            whole = case | whole
+        else:
+            cases.append(case)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"cases": [*cases, one | {"about": about}]}, indent=2) + "\n")
+    path.write_text(json.dumps({"cases": [*cases, whole]}, indent=2) + "\n")
+    return whole
 
 
 def main() -> None:
@@ -102,6 +127,7 @@ def main() -> None:
     parser.add_argument("--sizes", nargs="+", default=["256x256"], help="HEIGHTxWIDTH")
     parser.add_argument("--format", choices=["onnx", "torch"], default="onnx")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--files", type=Path, help="folder for exported files; those in it are timed only")
     parser.add_argument("--out", type=Path, help="JSON; cases are added to those that are there")
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
@@ -119,11 +145,10 @@ def main() -> None:
             for backbone in asked.models:
                 jobs += [(ModelSettings(backbone=backbone), RIG[:m], (height, width)) for m in asked.modalities]
     for settings, rig, size in jobs:
-        found.append(case(settings, rig, size, asked.format))
+        one = case(settings, rig, size, asked.format, asked.files)
+        found.append(one if asked.out is None else keep(asked.out, one, asked.threads))
         print("  ".join(row(found[-1])), flush=True)
-        if asked.out is not None:
-            keep(asked.out, found[-1], asked.threads)
-    head = ["system", "backbone", "M", "size", "MB", "max |d|", "same class, %", "torch ms", "onnx ms", "export s"]
+    head = ["system", "backbone", "M", "size", "MB", "export s", "max |d|", "same class, %", "torch ms", "graph ms"]
     print("\n" + table(head, [row(one) for one in found]))
 
 

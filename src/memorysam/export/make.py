@@ -77,7 +77,7 @@ def export(
 
     def write(temporary: Path) -> None:
         put(made, temporary, about)
-        comparison = verify.compare(_open(temporary, kind), model, tell=tell)
+        comparison = verify.compare(open_graph(temporary, kind), model, tell=tell)
         verified = about.model_copy(update={"verified": comparison.verified})
         put(made, temporary, verified)
         kept.append((verified, comparison))
@@ -86,7 +86,8 @@ def export(
     return Report(kept[0][0], path.stat().st_size / 1e6, seconds, kept[0][1])
 
 
-def _open(path: Path, kind: Format) -> Graph:
+def open_graph(path: Path, kind: Format) -> Graph:
+    """Open a file that was written here, on the CPU."""
     if kind == "onnx":
         return OnnxGraph(path, "cpu", torch.get_num_threads())
     return TorchGraph(path, "cpu", trust=True)
