@@ -24,7 +24,7 @@ test: $(VENV)/.installed-test
 
 docs: $(VENV)/.installed-docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
-	@echo "read it with: $(BIN)/python -m http.server --bind 127.0.0.1 --directory site"
+	@echo "open site/index.html; nothing on it needs a server or a network"
 
 clean:
 	rm -rf $(VENV) demo site

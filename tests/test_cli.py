@@ -72,6 +72,12 @@ def test_help_of_a_verb_has_what_a_newcomer_needs(verb, capsys):
         assert option in words
 
 
+def test_help_of_settings_breaks_lines_only_where_the_terminal_ends(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "1000")
+    assert main(["train", "--help"]) == 0
+    assert "a Hub directory or id), a released checkpoint of the system" in capsys.readouterr().out
+
+
 def test_help_of_predict_says_that_modalities_are_options(capsys):
     main(["predict", "--help"])
     out = " ".join(capsys.readouterr().out.split())

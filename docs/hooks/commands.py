@@ -14,7 +14,8 @@ HEAD = """# Commands
 What `memorysam VERB --help` prints. Each command exits with 0 when it is done, with 2 after a mistake that its message
 explains, with 130 or 143 when it was stopped by Ctrl-C or SIGTERM.
 """
-WIDTH = "92"
+WIDTH = "76"
+"""Columns, as many as the page has room for."""
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:

@@ -42,7 +42,7 @@ def as_page(notebook: dict[str, Any], stem: str) -> tuple[str, dict[str, bytes]]
                 parts.append(f"![what the cell above draws]({name})")
             else:
                 parts.append(_fenced("".join(output.get("text", data.get("text/plain", ""))).strip("\n"), "text"))
-    note = f"This page is the notebook `docs/{stem}.ipynb`, as it last ran."
+    note = f"This page is the notebook [`docs/{stem}.ipynb`]({stem}.ipynb), as it last ran."
     title, _, rest = parts[0].partition("\n")
     return "\n\n".join([title, note, rest.strip(), *parts[1:]]) + "\n", pictures
 

@@ -73,7 +73,8 @@ def _shown(path: Path) -> str:
     """Return a page that shows a file, or all files of a folder."""
     files = sorted(one for one in path.iterdir() if one.is_file()) if path.is_dir() else [path]
     kind = {".yaml": "yaml", ".json": "json", ".md": "text"}
-    lines = [f"# {path.relative_to(ROOT).as_posix()}", ""]
+    unsearched = ["---", "search: {exclude: true}", "---", ""]  # numbers by the thousand would drown the words
+    lines = [*unsearched, f"# {path.relative_to(ROOT).as_posix()}", ""]
     for one in files:
         content = one.read_text(encoding="utf-8").rstrip("\n")
         lines += [f"## {one.name}", "", f"~~~~{kind.get(one.suffix, 'text')}", content, "~~~~", ""]

@@ -61,7 +61,7 @@ def test_class_weights_are_numbers():
 
 
 def test_help_shows_what_is_there_and_none_where_there_is_nothing(monkeypatch, capsys):
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("COLUMNS", "100")
     for factors, shown in (({}, "(default: none)"), ({"decoder": 10, "lora": 2}, "(default: decoder 10.0 lora 2.0)")):
         with pytest.raises(SystemExit):
             read("--help", lr_factors=factors)

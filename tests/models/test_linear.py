@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from memorysam.models import linear as module
 from memorysam.models.linear import FastLinear, linear, linear_then, speed_up_linears, weights_in
@@ -95,3 +96,29 @@ def test_products_of_batches(large, monkeypatch):
     assert (module.product(a, b, 0.5) - 0.5 * a @ b.transpose(1, 2)).abs().max() < 1e-5
     slanted = torch.randn(3, 12, 80).transpose(1, 2)
     assert (module.product(a, slanted) - a @ slanted.transpose(1, 2)).abs().max() < 1e-5
+
+
+class Weights(TorchDispatchMode):
+    """Keep the strides of the weights that oneDNN multiplies by."""
+
+    def __init__(self):
+        super().__init__()
+        self.strides = []
+
+    def __torch_dispatch__(self, operator, types, args=(), kwargs=None):
+        if operator is torch.ops.mkldnn._linear_pointwise.default:
+            self.strides.append(args[1].stride())
+        return operator(*args, **(kwargs or {}))
+
+
+@pytest.mark.skipif(not module._FUSED, reason="this PyTorch has no oneDNN")
+def test_weights_that_are_part_of_something_wider_reach_onednn_without_gaps(monkeypatch):
+    monkeypatch.setattr(module, "LARGE", 1)
+    wide = torch.randn(1, 80, 36)  # as queries, keys and values of one image are
+    keys, values = wide[..., :12], wide[..., 12:24]
+    a, shares = torch.randn(1, 70, 12), torch.randn(1, 70, 80)
+    with Weights() as seen:
+        scores, out = module.product(a, keys), module.product(shares, values.transpose(1, 2))
+    assert (scores - a @ keys.transpose(1, 2)).abs().max() < 1e-5
+    assert (out - shares @ values).abs().max() < 1e-4
+    assert seen.strides == [(12, 1), (80, 1)]

@@ -80,7 +80,8 @@ def _draft(group: type[Settings], values: Settings) -> Any:
             words: Any = type(value)
         else:
             hint = "(default: none)" if value in ((), {}) else None
-            words = Annotated[info.annotation, tyro.conf.arg(help=info.description, help_behavior_hint=hint)]
+            told = " ".join((info.description or "").split())  # lines as long as the terminal's, not the file's
+            words = Annotated[info.annotation, tyro.conf.arg(help=told, help_behavior_hint=hint)]
             if isinstance(value, dict):
                 words = Annotated[words, _PAIRS]
         fields.append((name, words, dataclasses.field(default_factory=partial(_same, value))))

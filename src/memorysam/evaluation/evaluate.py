@@ -32,7 +32,7 @@ class Evaluation:
 
     scores: Scores
     by: dict[str, dict[str, Scores]]
-    """Scores by tag and value, such as by["condition"]["fog"]."""
+    """Scores by tag and value, such as `by["condition"]["fog"]`."""
     facts: dict[str, Any] = field(default_factory=dict)
     """What the scores hold for: sensors (as `modalities`), split, image count, protocol, size, method, averaging."""
 
