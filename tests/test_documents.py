@@ -1,25 +1,29 @@
-"""What README and docs tell people to type exists."""
+"""What README and docs tell people to type in their words and tables exists; blocks of code run, in tests/docs."""
 
 import re
 import shlex
-from pathlib import Path
 
 import pytest
+import yaml
 
 from memorysam.cli import VERBS, main
 
-ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+from .docs.blocks import PAGES, ROOT, name_of
+
 MODALITIES = {"--rgb", "--disparity", "--depth", "--lidar"}
 
 
+def words_of(page):
+    """The page without its blocks."""
+    return re.sub(r"^([ \t]*)(```+).*?^[ \t]*\2[ \t]*$", "", page.read_text(encoding="utf-8"), flags=re.S | re.M)
+
+
 def commands(page):
-    """All `memorysam ...` in code blocks and tables, lines that end in a backslash joined."""
-    text = page.read_text(encoding="utf-8").replace("\\\n", " ")
-    for line in text.splitlines():
-        found = re.match(r"(?:\| `)?(memorysam [^`|]*)", line)
-        if found:
-            yield shlex.split(found[1].split("   #")[0])
+    """All `memorysam VERB ...` between backticks, also where the line breaks between them."""
+    for text in re.findall(r"(?<!`)`(memorysam\s[^`]+)`(?!`)", words_of(page)):
+        words = shlex.split(text)
+        if re.fullmatch(r"-?-?[a-z-]+", words[1]) and words[1] not in ("--help", "--version"):
+            yield words
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +38,7 @@ def options_of(verb, known, capsys):
     return known[verb]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_commands_and_options_exist(page, known, capsys):
     for words in commands(page):
         verb = words[1]
@@ -46,16 +50,22 @@ def test_commands_and_options_exist(page, known, capsys):
 
 
 def test_there_are_commands_to_check():
-    assert sum(1 for page in PAGES for _ in commands(page)) > 20
+    assert sum(1 for page in PAGES for _ in commands(page)) > 40
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_links_to_files_lead_somewhere(page):
-    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text(encoding="utf-8")):
-        assert (page.parent / target).exists(), target
+def named(entry):
+    """All files that a part of the site's navigation names."""
+    if isinstance(entry, str):
+        return {entry}
+    return set().union(*map(named, entry.values() if isinstance(entry, dict) else entry))
 
 
-def test_targets_of_make_that_are_named_exist():
-    targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    assert {"demo", "test"} <= targets
-    assert set(re.findall(r"^make (\w+)", (ROOT / "README.md").read_text(), re.MULTILINE)) <= targets
+def test_links_to_files_lead_somewhere():
+    """Files, or pages that the site makes; that it makes them, and that anchors exist, its strict build tells."""
+    made = {
+        (ROOT / "docs" / name).resolve() for name in named(yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"])
+    }
+    for page in PAGES:
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)", words_of(page)):
+            place = (page.parent / target).resolve()
+            assert place.exists() or place in made, f"{name_of(page)}: {target}"

@@ -225,7 +225,7 @@ def test_what_is_saved_reads_back_equal(predictor, tmp_path):
     assert np.array_equal(cv2.imread(str(files["overlay"]))[:, :, ::-1], found.overlay)
     stored = np.load(files["probabilities"])
     assert np.array_equal(stored, found.probabilities.astype(np.float16))
-    assert found.save(tmp_path, "b").keys() == {"labels", "overlay"}
+    assert found.save(str(tmp_path), "b").keys() == {"labels", "overlay"}
 
 
 def test_the_overlay_shows_the_classes_colours(predictor):

@@ -57,8 +57,9 @@ class Prediction:
         order = np.argsort(-counts, kind="stable")
         return {self.classes.names[i]: float(counts[i]) for i in order if counts[i] > 0}
 
-    def save(self, folder: Path, stem: str, probabilities: bool = False) -> dict[str, Path]:
+    def save(self, folder: str | Path, stem: str, probabilities: bool = False) -> dict[str, Path]:
         """Write `<stem>_labels.png` (class ids), `<stem>_overlay.png`, and on request `<stem>_probabilities.npy`."""
+        folder = Path(folder)
         files = {"labels": folder / f"{stem}_labels.png", "overlay": folder / f"{stem}_overlay.png"}
         for kind, content in (("labels", self.labels), ("overlay", self.overlay)):
             data = pictures.encode_png(content)
