@@ -1,10 +1,10 @@
 """Exported graphs beside the models that they are made of: agreement, size and time of each. Random weights.
 
-Every case goes the whole way: a checkpoint is written, loaded and exported, the file is read by onnxruntime. With
---files, exported files are kept, and those that are there already are timed anew and not made: exporting needs no quiet
-machine, timing does.
+Every case goes the whole way: a checkpoint is written, loaded and exported, which compares the file with the model; a
+process without PyTorch predicts with it; and both are timed, in turns. With --files, exported files are kept, and those
+that are there already are not made again, only predicted with and timed anew: exporting needs no quiet machine, timing
+does. So the same command twice goes on where it was interrupted, and once more gives better times.
 
-python benchmarks/export.py --models micro sam2.1-tiny --modalities 1 2 3 4 --sizes 256x256 384x512 --files exported
 python benchmarks/export.py --models micro sam2.1-tiny --modalities 1 2 3 4 --sizes 256x256 384x512 --files exported
 python benchmarks/export.py --systems --sizes 64x96
 """
@@ -12,107 +12,170 @@ python benchmarks/export.py --systems --sizes 64x96
 import argparse
 import json
 import os
-import platform
+import subprocess
+import sys
+from importlib.metadata import version
 from pathlib import Path
+from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import cv2
+import numpy as np
 import torch
 
+from memorysam.benchmark.machine import describe
+from memorysam.benchmark.timing import in_turns, times_faster
 from memorysam.config import ModelSettings
 from memorysam.errors import MemorySAMError
 from memorysam.evaluation.report import table
-from memorysam.export import verify
+from memorysam.export.answer import Graph
+from memorysam.export.graph import inputs_of
 from memorysam.export.make import SUFFIX, Format, export, open_graph
+from memorysam.export.verify import AGREEMENT, compare
 from memorysam.loading import load
 from memorysam.models import weights
+from memorysam.models.base import SegmentationModel
 from memorysam.models.factory import create
 from memorysam.models.systems import SYSTEMS
 from memorysam.models.tune import for_inference
+from memorysam.predict import Predictor
 from memorysam.spec import Modality, Size, Task, as_classes, camera
 
 RIG = (camera(), Modality(name="depth", channels=1), Modality(name="event"), Modality(name="lidar"))
 REGIONS = Modality(name="regions", channels=1, role="regions")
 CLASSES = 25
-
-
-TIMED = (1,) * 12
-"""Calls of one image each, of which the first does not count."""
+CPU = torch.device("cpu")
+KEY = ("system", "backbone", "modalities", "size", "format")
+"""What tells one case from another."""
+HEAD = ["system", "backbone", "M", "size", "format", "MB", "export s", "max |d|", "same class, %", "torch ms",
+        "graph ms", "times"]  # fmt: skip
+ALONE = """
+import sys
+import numpy as np
+import memorysam
+graph = memorysam.load(sys.argv[1], device="cpu", verbose=False)
+with np.load(sys.argv[2]) as images:
+    found = graph.predict(dict(images))
+if "torch" in sys.modules:
+    sys.exit("PyTorch was imported")
+np.savez(sys.argv[3], labels=found.labels, probabilities=found.probabilities)
+"""
 
 
 def case(
-    settings: ModelSettings, modalities: tuple[Modality, ...], size: Size, kind: Format, files: Path | None
+    settings: ModelSettings, modalities: tuple[Modality, ...], size: Size, kind: Format, files: Path | None, turns: int
 ) -> dict[str, Any]:
-    """Export one model, or time one that was exported; return what was measured, or why it cannot be exported."""
+    """Export one model, or take what was exported of it; return what was measured, or why it cannot be exported."""
     torch.manual_seed(0)
     task = Task(modalities=modalities, classes=as_classes([f"class{i}" for i in range(CLASSES)]), image_size=size)
-    said: dict[str, Any] = {
-        "system": settings.name,
-        "backbone": settings.backbone,
-        "modalities": len(modalities),
-        "size": list(size),
-        "format": kind,
-    }
+    said = dict(zip(KEY, (settings.name, settings.backbone, len(modalities), list(size), kind), strict=True))
     stem = f"{settings.name}_{settings.backbone}_{len(modalities)}_{size[0]}x{size[1]}"
     with TemporaryDirectory() as place:
-        try:
-            checkpoint = Path(place) / "model.safetensors"
-            weights.save(checkpoint, create(settings, task))
-            model = load(checkpoint, device="cpu", verbose=False).model
-            path = (files or Path(place)) / f"{stem}{SUFFIX[kind]}"
-            if path.is_file():
-                for_inference(model)
-                compared = verify.compare(open_graph(path, kind), model, TIMED)
-            else:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                report = export(model, path, None, kind)
-                compared = report.comparison
-                said |= {
-                    "megabytes": report.megabytes,
-                    "export_s": report.seconds,
-                    "difference": compared.verified.difference,
-                    "agreement": compared.verified.agreement,
-                    "images": compared.verified.images,
-                }
-        except MemorySAMError as error:
-            return said | {"refused": error.what}
-    return said | {"model_ms": 1000 * compared.model_seconds, "graph_ms": 1000 * compared.seconds}
+        checkpoint = Path(place) / "model.safetensors"
+        weights.save(checkpoint, create(settings, task))
+        predictor = load(checkpoint, device="cpu", verbose=False)
+        path = (files or Path(place)) / f"{stem}{SUFFIX[kind]}"
+        if not path.is_file():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                said["export_s"] = export(predictor.model, path, None, kind).seconds
+                said["export_load"] = os.getloadavg()[0]
+            except MemorySAMError as error:
+                return said | {"refused": error.what}
+        for_inference(predictor.model)
+        graph = open_graph(path, kind)
+        compare(graph, predictor.model, (1,))  # a file that was kept may be of another model
+        if graph.about.verified is not None:
+            said |= graph.about.verified.model_dump()
+        if kind == "onnx":
+            said["without_torch"] = without_torch(path, predictor, Path(place))
+        return said | {"megabytes": path.stat().st_size / 1e6} | timed(graph, predictor.model, turns)
+
+
+def without_torch(path: Path, predictor: Predictor, place: Path) -> dict[str, float]:
+    """Let a process without PyTorch predict one scene, of another size than the graph's.
+
+    Returns:
+        Beside the checkpoint's prediction: the share of pixels with the same class, and the largest difference of a
+        probability.
+
+    Raises:
+        MemorySAMError: it failed, imported PyTorch, or the classes are others.
+    """
+    draw = np.random.default_rng(0)
+    height, width = predictor.task.image_size
+    images = {}
+    for modality in predictor.task.modalities:
+        coarse = draw.integers(0, 256, (8, 10, modality.channels), np.uint8)
+        image = cv2.resize(coarse, (width * 3 // 2, height * 5 // 4), interpolation=cv2.INTER_CUBIC)
+        images[modality.name] = image.reshape(*image.shape[:2], -1)
+    scene, answer = place / "scene.npz", place / "answer.npz"
+    np.savez(scene, **images)
+    words = map(str, (sys.executable, "-c", ALONE, path, scene, answer))
+    done = subprocess.run(list(words), capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise MemorySAMError(f"no prediction without PyTorch: {done.stderr[-500:]}", where=path)
+    expected = predictor.predict(images)
+    with np.load(answer) as found:
+        same = float((found["labels"] == expected.labels).mean())
+        difference = float(np.abs(found["probabilities"] - expected.probabilities).max())
+    if same < AGREEMENT:
+        raise MemorySAMError(f"without PyTorch, {same:.4%} of the pixels get the same class", where=path)
+    return {"agreement": same, "difference": difference, "classes": len(np.unique(expected.labels))}
+
+
+def timed(graph: Graph, model: SegmentationModel, turns: int) -> dict[str, Any]:
+    """Time both for one image, from normalised images to classes and probabilities at the image's size, in turns."""
+    size = model.task.image_size
+    images = dict(zip(graph.about.modalities, inputs_of(graph.about.inputs, size, batch=1), strict=True))
+    arrays = {name: image.numpy() for name, image in images.items()}
+
+    @torch.no_grad()
+    def own() -> None:
+        full = model(images).at(size)
+        full.argmax(dim=1), full.softmax(dim=1)
+
+    seconds = in_turns({"model": own, "graph": lambda: graph.run(arrays, size)}, turns, CPU, warmup=2)
+    found: dict[str, Any] = {"turns": turns, "ratio": times_faster(seconds["model"], seconds["graph"])}
+    for name, values in seconds.items():
+        found |= {f"{name}_ms": 1000 * median(values), f"{name}_least_ms": 1000 * min(values)}
+    return found
 
 
 def row(one: dict[str, Any]) -> list[str]:
     """Return a line of the table."""
-    what = [one["system"], one["backbone"], str(one["modalities"]), "x".join(map(str, one["size"]))]
+    what = [one["system"], one["backbone"], str(one["modalities"]), "x".join(map(str, one["size"])), one["format"]]
     if "refused" in one:
-        return [*what, "refused: " + one["refused"][:90], "", "", "", "", ""]
-    made = ["", "", "", ""]
-    if "export_s" in one:
-        made = [
-            f"{one['megabytes']:.1f}",
-            f"{one['export_s']:.0f}",
-            f"{one['difference']:.1e}",
-            f"{100 * one['agreement']:.4f}",
-        ]
-    return [*what, *made, f"{one['model_ms']:.0f}", f"{one['graph_ms']:.0f}"]
+        return [*what, "refused: " + one["refused"][:90], *[""] * 6]
+    return [
+        *what,
+        f"{one['megabytes']:.1f}",
+        f"{one['export_s']:.0f}" if "export_s" in one else "",
+        f"{one['difference']:.1e}",
+        f"{100 * one['agreement']:.4f}",
+        f"{one['model_ms']:.0f}",
+        f"{one['graph_ms']:.0f}",
+        f"{one['ratio']:.2f}",
+    ]
 
 
-def keep(path: Path, one: dict[str, Any], threads: int) -> dict[str, Any]:
-    """Add a case to a file, over what is known of the same model, modalities, size and format; return the whole."""
-    key = ("system", "backbone", "modalities", "size", "format")
-    about = {
-        "machine": platform.processor() or platform.machine(),
-        "cores": os.cpu_count(),
-        "torch": torch.__version__,
-        "threads": threads,
-        "load": os.getloadavg()[0],  # of other work besides, where it is above the threads
+def keep(path: Path, one: dict[str, Any]) -> dict[str, Any]:
+    """Add a case to a file, over what is known of the same case; return the whole."""
+    machine = describe(CPU)
+    about = {name: machine[name] for name in ("cpu", "cores", "threads", "torch")} | {
+        "onnxruntime": version("onnxruntime"),
+        "load": os.getloadavg()[0],  # while it was timed; this process is 1 of it, more is other work besides
+        "niceness": os.nice(0),
     }
     older = json.loads(path.read_text())["cases"] if path.is_file() else []
     whole = one | {"about": about}
     cases = []
-    for case in older:
-        if all(case[name] == one[name] for name in key):
-            whole = case | whole
+    for other in older:
+        if all(other[name] == one[name] for name in KEY):
+            whole = other | whole
         else:
-            cases.append(case)
+            cases.append(other)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({"cases": [*cases, whole]}, indent=2) + "\n")
     return whole
@@ -127,7 +190,8 @@ def main() -> None:
     parser.add_argument("--sizes", nargs="+", default=["256x256"], help="HEIGHTxWIDTH")
     parser.add_argument("--format", choices=["onnx", "torch"], default="onnx")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--files", type=Path, help="folder for exported files; those in it are timed only")
+    parser.add_argument("--turns", type=int, default=11, help="how often each is timed")
+    parser.add_argument("--files", type=Path, help="folder for exported files; those in it are not made again")
     parser.add_argument("--out", type=Path, help="JSON; cases are added to those that are there")
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
@@ -145,11 +209,10 @@ def main() -> None:
             for backbone in asked.models:
                 jobs += [(ModelSettings(backbone=backbone), RIG[:m], (height, width)) for m in asked.modalities]
     for settings, rig, size in jobs:
-        one = case(settings, rig, size, asked.format, asked.files)
-        found.append(one if asked.out is None else keep(asked.out, one, asked.threads))
+        one = case(settings, rig, size, asked.format, asked.files, asked.turns)
+        found.append(one if asked.out is None else keep(asked.out, one))
         print("  ".join(row(found[-1])), flush=True)
-    head = ["system", "backbone", "M", "size", "MB", "export s", "max |d|", "same class, %", "torch ms", "graph ms"]
-    print("\n" + table(head, [row(one) for one in found]))
+    print("\n" + table(HEAD, [row(one) for one in found]))
 
 
 if __name__ == "__main__":
