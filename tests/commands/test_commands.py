@@ -169,7 +169,7 @@ def test_predict_writes_class_ids_and_a_picture_of_the_size_of_the_image(home, s
     found = np.unique(labels)
     assert 1 < len(found) <= 3
     assert found.max() < 3
-    assert {path.name for path in tmp_path.iterdir()} == {"v00_labels.png", "v00_overlay.png"}
+    assert {path.name for path in tmp_path.iterdir()} == {"v00_labels.png", "v00_overlay.png", "legend.png"}
     for number in found:
         share = (labels == number).mean()
         assert f"{weights.carried_task(home.run / LAST).classes.names[number]} {share:.1%}" in out

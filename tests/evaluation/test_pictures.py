@@ -1,7 +1,7 @@
 import numpy as np
 
-from memorysam.evaluation.pictures import as_picture, glow, heat, sheet
-from memorysam.spec import Modality
+from memorysam.evaluation.pictures import as_picture, glow, heat, legend, sheet
+from memorysam.spec import Classes, Modality
 
 
 def test_regions_are_shown_in_colours_of_their_own():
@@ -19,6 +19,16 @@ def test_a_sheet_has_a_row_for_each_sample_and_every_picture_in_it():
     assert made.shape == (2 * (40 + 18 + 8) + 18 + 4, 2 * 60 + 4 + 8, 3)
     for colour in ((255, 0, 0), (0, 0, 255)):
         assert (made == colour).all(axis=2).sum() == 2 * 40 * 60
+
+
+def test_a_legend_has_a_patch_of_each_colour_in_the_order_of_the_classes():
+    colours = ((250, 0, 0), (0, 250, 0), (0, 0, 250))
+    made = legend(Classes(names=("sky", "a rather long name", "road"), colors=colours))
+    rows = [np.flatnonzero((made == colour).all(axis=2).any(axis=1)) for colour in colours]
+    assert rows[0].max() < rows[1].min() <= rows[1].max() < rows[2].min()
+    dark = (made.astype(int).sum(axis=2) < 400) & (np.ptp(made.astype(int), axis=2) == 0)
+    assert dark[: rows[0].max(), 24:].any()  # a name beside it
+    assert not dark[:, -4:].any()  # and none cut off
 
 
 def test_weights_glow_where_they_are_and_leave_the_rest_grey():

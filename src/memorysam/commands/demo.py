@@ -36,4 +36,6 @@ def main(argv: Sequence[str]) -> int:
         print_json(result)
     elif result["finished"]:
         print(summary(result))
+    else:
+        print("the same command goes on where it stopped")
     return 0 if result["finished"] else 128 + (result["signal"] or 0)

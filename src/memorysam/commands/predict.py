@@ -20,7 +20,8 @@ file or a folder; in folders, files of the same name belong together. Any subset
   memorysam predict potholes.onnx --rgb a.jpg --disparity a.png
   memorysam predict micro --example
 
-Written for each image: NAME_labels.png (class ids, the size of the image) and NAME_overlay.png."""
+Written for each image: NAME_labels.png (class ids, the size of the image) and NAME_overlay.png; and legend.png, which
+says which colour is which class."""
 
 
 @dataclass
@@ -56,6 +57,8 @@ def main(argv: Sequence[str]) -> int:
     own, rest = parse_known(Arguments, "predict", argv, DESCRIPTION)
     from memorysam.commands.example import write_example
     from memorysam.data.skipping import told
+    from memorysam.evaluation import pictures
+    from memorysam.files import write_atomically
     from memorysam.opening import load
     from memorysam.prediction import predict_files
 
@@ -74,6 +77,8 @@ def main(argv: Sequence[str]) -> int:
         own.probabilities,
         skip=(lambda stem, error: skipped.append({"id": stem, "what": told(error)})) if own.on_bad == "skip" else None,
     )
+    legend = pictures.encode_png(pictures.legend(task.classes))
+    write_atomically(own.out / "legend.png", lambda path: path.write_bytes(legend))
     if own.json:
         said = {"checkpoint": str(own.checkpoint), "modalities": list(inputs), "results": results}
         print_json(said | ({"skipped": skipped} if own.on_bad == "skip" else {}))
@@ -87,7 +92,8 @@ def main(argv: Sequence[str]) -> int:
         named = " ".join(f"{option(name)} {folder}" for name, folder in inputs.items())
         print(f"the same with files: memorysam predict {own.checkpoint} {named} --out {own.out}")
     left_out = f", {len(skipped)} left out" if skipped else ""
-    print(f"{len(results)} image{'s' if len(results) != 1 else ''} written to {own.out}{left_out}")
+    plural = "s" if len(results) != 1 else ""
+    print(f"{len(results)} image{plural} written to {own.out}{left_out}; legend.png tells the colours")
     return 0
 
 

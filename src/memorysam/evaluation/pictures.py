@@ -139,6 +139,16 @@ def sheet(rows: Sequence[tuple[str, Sequence[Picture]]], titles: Sequence[str], 
     )
 
 
+def legend(classes: Classes) -> Picture:
+    """Return each class's colour beside its name, below each other in the order of their ids."""
+    lines = []
+    for name, colour in zip(classes.names, classes.colors, strict=True):
+        line = _line([(name, 28)], 36 + 9 * max(map(len, classes.names)))
+        line[2:-2, 4:22] = colour
+        lines.append(line)
+    return np.concatenate(lines)
+
+
 def _cut(title: str, picture: Picture, height: int) -> str:
     """Shorten a title to the width of its column."""
     return title[: max(1, round(picture.shape[1] * height / picture.shape[0]) // 8)]

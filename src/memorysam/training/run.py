@@ -60,7 +60,12 @@ class RunFolder:
                 "this folder already holds a run", where=path, fix="--resume continues it; --out names another folder"
             )
         if resume and not states:
-            raise TrainingError("there is no run to resume here", where=path, expected=f"a folder with {LAST}")
+            raise TrainingError(
+                "there is no run to resume here",
+                where=path,
+                expected=f"a folder with {LAST}",
+                fix="leave --resume out; a run that is under way saves every few minutes, and when it is stopped",
+            )
         if resume and not allow_changes:
             refuse_changes(build(RunSettings, read_yaml(path / SETTINGS), path / SETTINGS), settings, path)
         if not main:
