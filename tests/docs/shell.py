@@ -1,6 +1,7 @@
 """Commands of others, each by its first word: tried for real where that can be, else what it rests on is looked at."""
 
 import json
+import os
 import re
 import runpy
 import subprocess
@@ -107,7 +108,11 @@ def enough(story: "Story", command: Command, named: set[str]) -> None:
 def make(story: "Story", command: Command) -> str:
     """What `make` would run, as it says itself: commands of `memorysam` are run, others are known ones."""
     done = subprocess.run(
-        ["make", "--dry-run", "--always-make", *command.words[1:]], cwd=story.stage.home, capture_output=True, text=True
+        ["make", "--dry-run", "--always-make", *command.words[1:]],
+        cwd=story.stage.home,
+        env={name: value for name, value in os.environ.items() if not name.startswith("MAKE")},  # `make test` runs this
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, f"{command.where}: {done.stderr}"
     said, lines = "", done.stdout.splitlines()
