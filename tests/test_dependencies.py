@@ -4,15 +4,13 @@ import json
 import re
 import subprocess
 import sys
-import tomllib
 from importlib.util import find_spec
-from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
 from packaging.version import Version
 
-ROOT = Path(__file__).parents[1]
+from .project import PROJECT, ROOT
 
 
 def table():
@@ -22,8 +20,7 @@ def table():
 
 
 def requirements():
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    words = [*project["dependencies"], *(word for extra in project["optional-dependencies"].values() for word in extra)]
+    words = [*PROJECT["dependencies"], *(word for extra in PROJECT["optional-dependencies"].values() for word in extra)]
     return {requirement.name.replace("_", "-"): requirement for requirement in map(Requirement, words)}
 
 

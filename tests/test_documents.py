@@ -4,11 +4,10 @@ import re
 import shlex
 
 import pytest
-import yaml
 
 from memorysam.cli import VERBS, main
 
-from .docs.blocks import PAGES, ROOT, name_of
+from .docs.blocks import PAGES, ROOT, in_navigation, name_of
 
 MODALITIES = {"--rgb", "--disparity", "--depth", "--lidar"}
 
@@ -53,18 +52,9 @@ def test_there_are_commands_to_check():
     assert sum(1 for page in PAGES for _ in commands(page)) > 40
 
 
-def named(entry):
-    """All files that a part of the site's navigation names."""
-    if isinstance(entry, str):
-        return {entry}
-    return set().union(*map(named, entry.values() if isinstance(entry, dict) else entry))
-
-
 def test_links_to_files_lead_somewhere():
     """Files, or pages that the site makes; that it makes them, and that anchors exist, its strict build tells."""
-    made = {
-        (ROOT / "docs" / name).resolve() for name in named(yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"])
-    }
+    made = {(ROOT / "docs" / name).resolve() for name in in_navigation()}
     for page in PAGES:
         for target in re.findall(r"\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)", words_of(page)):
             place = (page.parent / target).resolve()

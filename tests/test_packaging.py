@@ -9,7 +9,6 @@ import shutil
 import subprocess
 import sys
 import tarfile
-import tomllib
 import zipfile
 from importlib.metadata import version
 from pathlib import Path
@@ -20,8 +19,8 @@ from packaging.requirements import Requirement
 
 import memorysam
 
-ROOT = Path(__file__).parents[1]
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+from .project import PROJECT, ROOT
+
 IMPORTED_AS = {"scikit-learn": "sklearn", "pillow": "PIL", "pytest-timeout": "pytest_timeout"}
 
 WITHOUT_EXTRAS = """

@@ -9,7 +9,6 @@ import threading
 from functools import partial
 from html.parser import HTMLParser
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
@@ -18,11 +17,11 @@ import yaml
 import memorysam
 
 from .app import browser
+from .docs.blocks import ROOT, in_navigation
 
 pytest.importorskip("material", reason="needs mkdocs-material: pip install -e '.[docs]'")
 pytest.importorskip("mkdocstrings", reason="needs mkdocstrings: pip install -e '.[docs]'")
 
-ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.slow
 
 
@@ -106,14 +105,7 @@ def test_nothing_is_loaded_from_elsewhere(pages, site):
 
 
 def test_every_document_has_a_place_in_the_navigation(pages, site):
-    def places(branch):
-        for one in branch if isinstance(branch, list) else branch.values():
-            if isinstance(one, str):
-                yield one
-            else:
-                yield from places(one)
-
-    named = set(places(yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))["nav"]))
+    named = in_navigation()
     written = {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")}
     notebooks = {f"{path.stem}.md" for path in (ROOT / "docs").glob("*.ipynb")}
     assert notebooks

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+from unittest.mock import patch
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
@@ -29,15 +30,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def _help(verb: str) -> str:
     said = io.StringIO()
-    before = os.environ.get("COLUMNS")
-    os.environ["COLUMNS"] = WIDTH
-    try:
-        with contextlib.redirect_stdout(said):
-            code = main([verb, "--help"])
-    finally:
-        os.environ.pop("COLUMNS")
-        if before is not None:
-            os.environ["COLUMNS"] = before
+    with patch.dict(os.environ, COLUMNS=WIDTH), contextlib.redirect_stdout(said):
+        code = main([verb, "--help"])
     if code != 0:
         raise RuntimeError(f"memorysam {verb} --help exits with {code}")
     return said.getvalue().strip("\n")

@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from memorysam.errors import MemorySAMError
 
 
-def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary file beside `path`, then put it in place in one step, durably.
 
     A reader sees the old file or the new one, also after a crash or a power cut. The temporary file lies in the target
@@ -57,7 +57,12 @@ def make_folder(path: Path) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file atomically."""
-    write_atomically(path, lambda temporary: _write_all(temporary, text))
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file atomically."""
+    write_atomically(path, lambda temporary: temporary.write_bytes(content))
 
 
 def write_json(path: Path, content: object) -> None:
@@ -90,10 +95,6 @@ def writing_to(path: Path) -> Iterator[None]:
             where=path,
             fix="free some space or choose another folder; what was saved before is still there",
         ) from None
-
-
-def _write_all(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
 
 
 def _sync(path: Path) -> None:

@@ -16,7 +16,7 @@ from memorysam.data.transforms import resize_image
 from memorysam.data.values import normalised
 from memorysam.errors import DataError, InputError, did_you_mean, listing
 from memorysam.evaluation import pictures
-from memorysam.files import write_atomically
+from memorysam.files import write_atomically, write_bytes
 from memorysam.spec import Classes, Modality, Size, Task
 
 Input = str | Path | NDArray[Any]
@@ -62,8 +62,7 @@ class Prediction:
         folder = Path(folder)
         files = {"labels": folder / f"{stem}_labels.png", "overlay": folder / f"{stem}_overlay.png"}
         for kind, content in (("labels", self.labels), ("overlay", self.overlay)):
-            data = pictures.encode_png(content)
-            write_atomically(files[kind], lambda path, data=data: path.write_bytes(data))  # type: ignore[misc]
+            write_bytes(files[kind], pictures.encode_png(content))
         if probabilities:
             files["probabilities"] = folder / f"{stem}_probabilities.npy"
             write_atomically(files["probabilities"], self._save_probabilities)

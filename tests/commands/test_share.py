@@ -14,7 +14,7 @@ from memorysam.cli import main
 from memorysam.models import sam2_sizes, weights
 from memorysam.tensors import read_header
 
-from ..models.hub_server import TOKEN, serve
+from ..models.hub_server import TOKEN, live_at, serve
 from ..tiny import write_dataset
 
 MODEL = {"backbone": "micro", "image_size": [64, 96], "lora_rank": 2}
@@ -105,13 +105,9 @@ def test_the_light_form_is_smaller_and_commands_take_its_base(home, say, fail, t
 
 
 def test_the_command_writes_to_the_hub_and_reads_from_it(home, say, fail, tmp_path, monkeypatch):
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     with serve() as (server, address):
-        monkeypatch.setattr(constants, "ENDPOINT", address)
-        monkeypatch.setattr(
-            constants, "HUGGINGFACE_CO_URL_TEMPLATE", address + "/{repo_id}/resolve/{revision}/{filename}"
-        )
+        live_at(monkeypatch, address, tmp_path)
         out = say("share", home.run, "--to", "ann/tiny", "--private", "--message", "one", "--revision", "v1")
         assert 'memorysam.load("ann/tiny@v1")' in out
         assert (server.private, server.messages) == ({"ann/tiny": True}, ["one"])

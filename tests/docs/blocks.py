@@ -6,6 +6,9 @@ import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 ROOT = Path(__file__).parents[2]
 PAGES = [
@@ -14,6 +17,15 @@ PAGES = [
 ]
 _FENCE = re.compile(r"[ \t]*(?P<ticks>`{3,}|~{3,})[ \t]*(?P<language>[\w+-]*)(?P<rest>[^`]*)$")
 _TITLE = re.compile(r'\btitle="([^"]+)"')
+
+
+def in_navigation(branch: Any = None) -> set[str]:
+    """Return the pages, from `docs`, that the site's navigation, or a branch of it, names."""
+    if branch is None:
+        branch = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))["nav"]
+    if isinstance(branch, str):
+        return {branch}
+    return set().union(*map(in_navigation, branch.values() if isinstance(branch, dict) else branch))
 
 
 def name_of(page: Path) -> str:

@@ -4,7 +4,6 @@ from dataclasses import replace
 from urllib.request import urlopen
 
 import pytest
-from huggingface_hub import constants
 
 from memorysam.app import serve
 from memorysam.config import RunSettings
@@ -12,7 +11,7 @@ from memorysam.experiments import runner
 from memorysam.models import mit, sam2_sizes
 from memorysam.strict import build
 
-from ..models.hub_server import TOKEN
+from ..models.hub_server import TOKEN, live_at
 from ..models.hub_server import serve as hub_server
 from .blocks import Command
 from .reductions import BACKBONES, CONSTANTS, MIT, RUNS
@@ -64,9 +63,7 @@ def shelf(small, tmp_path_factory, worker_id):
 def hub(shelf, tmp_path_factory):
     """The Hub, with the weights that pages name."""
     with hub_server() as (server, address), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(constants, "ENDPOINT", address)
-        patch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", address + "/{repo_id}/resolve/{revision}/{filename}")
-        patch.setattr(constants, "HF_HUB_CACHE", str(tmp_path_factory.mktemp("hub-cache")))
+        live_at(patch, address, tmp_path_factory.mktemp("hub-cache"))
         patch.setenv("HF_TOKEN", TOKEN)
         for name in HUB:
             server.private[name] = False

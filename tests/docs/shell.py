@@ -6,7 +6,6 @@ import re
 import runpy
 import subprocess
 import sys
-import tomllib
 from collections.abc import Callable
 from importlib.metadata import distribution, packages_distributions
 from typing import TYPE_CHECKING
@@ -15,13 +14,13 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from ..app import browser
+from ..project import PROJECT
 from .blocks import ROOT, Command
 from .reductions import less
 
 if TYPE_CHECKING:
     from .story import Story
 
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = {name: [Requirement(text) for text in words] for name, words in PROJECT["optional-dependencies"].items()}
 NEEDED = [Requirement(text) for text in PROJECT["dependencies"]]
 

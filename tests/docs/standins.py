@@ -10,22 +10,22 @@ import numpy as np
 import torch
 from huggingface_hub.constants import PYTORCH_WEIGHTS_NAME
 from transformers import SegformerConfig, SegformerForImageClassification
-from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoModel
 
 import memorysam
 from memorysam.config import ModelSettings
 from memorysam.data.catalog import find_yaml
 from memorysam.data.dataset_file import read_layout
 from memorysam.data.folders import FolderDataset
-from memorysam.models import mit, sam2_sizes
+from memorysam.models import mit
 from memorysam.models.factory import create
 from memorysam.models.formats.sam2 import rename_release
 from memorysam.spec import Task
 
+from ..conftest import SHARED
 from ..data import fakes
+from ..models.sharing import sam2_weights
 from .blocks import ROOT
 
-SHARED = ROOT.parent / "shared"
 REFERENCE = SHARED / "reference" / "keys.json"
 SIZE = (64, 96)
 IDS = {"train": ["0001", "0002", "0003", "0004"], "val": ["0005", "0006"]}
@@ -93,21 +93,15 @@ def field(path: Path) -> None:
     described(path.parent / "dataset.yaml", path.parent)
 
 
-def sam2(size: str) -> Sam2VideoModel:
-    """The same weights for all names of a size."""
-    torch.manual_seed(0)
-    return Sam2VideoModel(sam2_sizes.configuration(sam2_sizes.BACKBONES[size], 3, 0.1))
-
-
 def sam2_file(path: Path) -> None:
     """Such as sam2.1_hiera_base_plus.pt."""
     version, _, size = path.stem.partition("_hiera_")
-    torch.save({"model": sam2(f"{version}-{size.replace('_', '-')}").state_dict()}, path)
+    torch.save({"model": sam2_weights(0, f"{version}-{size.replace('_', '-')}").state_dict()}, path)
 
 
 def sam2_folder(path: Path) -> None:
     """Such as facebook/sam2.1-hiera-base-plus, a repository of the Hub."""
-    sam2(path.name.replace("-hiera", "")).save_pretrained(path)
+    sam2_weights(0, path.name.replace("-hiera", "")).save_pretrained(path)
 
 
 def mit_folder(path: Path) -> None:

@@ -8,6 +8,8 @@ import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from huggingface_hub import constants
+
 TOKEN = "hf_" + "x" * 34
 """Of the one user, `ann`, who may write below her own name."""
 
@@ -128,6 +130,13 @@ def _oid(content):
 
 def _entry(path, content):
     return {"type": "file", "path": path, "size": len(content), "oid": _oid(content)}
+
+
+def live_at(patch, address, cache):
+    """Let huggingface_hub take this Hub for the only one, and keep in `cache` what it fetches."""
+    patch.setattr(constants, "ENDPOINT", address)
+    patch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", address + "/{repo_id}/resolve/{revision}/{filename}")
+    patch.setattr(constants, "HF_HUB_CACHE", str(cache))
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from memorysam.models import sam2_sizes, weights
 from memorysam.spec import Modality, Task, as_classes
 from memorysam.tensors import write_tensors
 
-from .hub_server import serve
+from .hub_server import live_at, serve
 
 TASK = Task(
     modalities=(Modality(name="rgb"), Modality(name="depth", channels=1, high=65535)),
@@ -114,10 +114,7 @@ def light_folder(shared_model, tmp_path):
 def online(tmp_path, monkeypatch):
     """A Hub on this machine and an empty cache."""
     with serve() as (server, address):
-        monkeypatch.setattr(constants, "ENDPOINT", address)
-        template = address + "/{repo_id}/resolve/{revision}/{filename}"
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+        live_at(monkeypatch, address, tmp_path / "cache")
         monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
         monkeypatch.delenv("HF_TOKEN", raising=False)
         yield server

@@ -26,7 +26,7 @@ def write_example(task: Task, folder: Path) -> dict[str, Path]:
     from memorysam.data.scenes.names import CLASSES, MODALITIES
     from memorysam.data.scenes.source import ScenesSource
     from memorysam.evaluation.pictures import colourise, encode_png
-    from memorysam.files import make_folder, write_atomically
+    from memorysam.files import make_folder, write_bytes
 
     rendered = {modality.name: modality.channels for modality in MODALITIES}
     names = [m.name for m in task.modalities if m.role == "sensor" and rendered.get(m.name) == m.channels]
@@ -44,12 +44,6 @@ def write_example(task: Task, folder: Path) -> dict[str, Path]:
         if raw.label is not None:
             parts["truth"] = colourise(raw.label, CLASSES)
         for kind, image in parts.items():
-            data = encode_png(image)
             make_folder(folder / kind)
-            path = folder / kind / f"{name.replace('/', '_')}.png"
-            write_atomically(path, lambda temporary, data=data: _write(temporary, data))  # type: ignore[misc]
+            write_bytes(folder / kind / f"{name.replace('/', '_')}.png", encode_png(image))
     return {name: folder / name for name in names}
-
-
-def _write(path: Path, data: bytes) -> None:
-    path.write_bytes(data)

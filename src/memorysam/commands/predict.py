@@ -11,7 +11,6 @@ import tyro
 from memorysam.commands.arguments import SETTINGS, option, parse_known, print_json
 from memorysam.config import EvaluateSettings
 from memorysam.errors import SettingsError, did_you_mean, listing
-from memorysam.spec import Classes
 
 DESCRIPTION = """Segment images. Besides the options below there is one for each modality of the model, which takes a
 file or a folder; in folders, files of the same name belong together. Any subset of the modalities will do.
@@ -58,7 +57,8 @@ def main(argv: Sequence[str]) -> int:
     own, rest = parse_known(Arguments, "predict", argv, DESCRIPTION)
     from memorysam.commands.example import write_example
     from memorysam.data.skipping import told
-    from memorysam.files import write_atomically
+    from memorysam.evaluation.pictures import encode_png, legend
+    from memorysam.files import write_bytes
     from memorysam.opening import load
     from memorysam.prediction import predict_files
 
@@ -77,7 +77,7 @@ def main(argv: Sequence[str]) -> int:
         own.probabilities,
         skip=(lambda stem, error: skipped.append({"id": stem, "what": told(error)})) if own.on_bad == "skip" else None,
     )
-    write_atomically(own.out / "legend.png", lambda path: _write_legend(path, task.classes))
+    write_bytes(own.out / "legend.png", encode_png(legend(task.classes)))
     if own.json:
         said = {"checkpoint": str(own.checkpoint), "modalities": list(inputs), "results": results}
         print_json(said | ({"skipped": skipped} if own.on_bad == "skip" else {}))
@@ -94,12 +94,6 @@ def main(argv: Sequence[str]) -> int:
     plural = "s" if len(results) != 1 else ""
     print(f"{len(results)} image{plural} written to {own.out}{left_out}; legend.png tells the colours")
     return 0
-
-
-def _write_legend(path: Path, classes: Classes) -> None:
-    from memorysam.evaluation import pictures
-
-    path.write_bytes(pictures.encode_png(pictures.legend(classes)))
 
 
 def modality_options(words: Sequence[str], names: Sequence[str]) -> dict[str, Path]:

@@ -122,7 +122,7 @@ def _check(own: Arguments) -> None:
 def _sheet(own: Arguments, browser: "Browser", split: str) -> int:
     from memorysam.app.browse import Filter
     from memorysam.evaluation.pictures import encode_png
-    from memorysam.files import write_atomically
+    from memorysam.files import write_bytes
 
     if own.out is None:
         raise AssertionError("no sheet is asked for")
@@ -134,15 +134,10 @@ def _sheet(own: Arguments, browser: "Browser", split: str) -> int:
     chosen = list(islice(browser.matching(wanted, start), own.count))
     if not chosen:
         raise DataError(f"no sample of {split} fits", fix="ask for less, or for another split")
-    data = encode_png(browser.sheet(chosen, own.height))
-    write_atomically(own.out, lambda path: _write(path, data))
+    write_bytes(own.out, encode_png(browser.sheet(chosen, own.height)))
     ids = [browser.source.ids[index] for index in chosen]
     if own.json:
         print_json({"out": str(own.out), "split": split, "ids": ids})
     else:
         print(f"{len(ids)} samples of {split} written to {own.out}")
     return 0
-
-
-def _write(path: Path, data: bytes) -> None:
-    path.write_bytes(data)

@@ -140,9 +140,7 @@ def _beside(path: Path, layout: Layout) -> bool:
 def _existing_root(path: Path, layout: Layout, given: Path | None) -> Path:
     """Return the folder of the data: the one given, the one written, or that of the file where its data lie there."""
     written = layout.root
-    if given is None and written is None:
-        if _beside(path, layout):
-            return path.parent
+    if given is None and written is None and not _beside(path, layout):
         raise SettingsError(
             "nothing says where the data are",
             where=path,

@@ -141,9 +141,9 @@ def sheet(rows: Sequence[tuple[str, Sequence[Picture]]], titles: Sequence[str], 
 
 def legend(classes: Classes) -> Picture:
     """Return each class's colour beside its name, below each other in the order of their ids."""
-    lines = []
+    lines, width = [], 36 + 9 * max(map(len, classes.names))
     for name, colour in zip(classes.names, classes.colors, strict=True):
-        line = _line([(name, 28)], 36 + 9 * max(map(len, classes.names)))
+        line = _line([(name, 28)], width)
         line[2:-2, 4:22] = colour
         lines.append(line)
     return np.concatenate(lines)
